@@ -1,0 +1,1 @@
+"""The Ray side: the only code that imports ray."""

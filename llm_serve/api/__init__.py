@@ -1,0 +1,1 @@
+"""Wire formats and routes; imports no ray and no engine."""

@@ -1,0 +1,36 @@
+"""Engines behind one protocol. `create` imports the one that a model names, and no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_serve.backends.base import Backend, Capabilities
+
+if TYPE_CHECKING:
+    from llm_serve.config import ModelConfig
+
+CAPABILITIES: dict[str, Capabilities] = {
+    "echo": Capabilities(n=True, seed=True, logprobs=True),
+    "transformers": Capabilities(
+        n=True,
+        seed=True,
+        penalties=True,
+        logit_bias=True,
+        logprobs=True,
+        top_logprobs=True,
+        top_k=True,
+        min_p=True,
+    ),
+}
+"""What each backend can do; known without importing it, so that requests are refused early."""
+
+
+def create(model: ModelConfig) -> Backend:
+    """The backend of `model`, not loaded yet."""
+    if model.backend == "echo":
+        from llm_serve.backends.echo import EchoBackend
+
+        return EchoBackend(model)
+    from llm_serve.backends.transformers import TransformersBackend
+
+    return TransformersBackend(model)

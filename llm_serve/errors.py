@@ -1,0 +1,158 @@
+"""Every error that a client can see. The hierarchy is the HTTP contract.
+
+    ServeError
+    ├── InvalidRequest            400  invalid_request_error
+    │   ├── UnknownModel          400  model_not_found
+    │   ├── ModelMismatch         400  model_mismatch
+    │   ├── PromptTooLong         400  context_length_exceeded
+    │   └── UnsupportedParameter  400  unsupported_parameter
+    ├── MissingKey                401  missing_api_key
+    ├── WrongKey                  403  invalid_api_key
+    ├── NoRoute                   404  not_found
+    ├── WrongMethod               405  method_not_allowed
+    ├── Conflict                  409  not_accepting_requests
+    ├── BodyTooLarge              413  request_too_large
+    ├── QueueFull                 429  queue_full             Retry-After
+    ├── InternalError             500  internal_error
+    ├── EngineDied                502  engine_died
+    ├── NotReady                  503  model_not_ready        Retry-After
+    │   └── LoadFailed            503  model_load_failed      Retry-After
+    └── InferenceTimeout          504  inference_timeout
+
+A class carries `status`, `type` and `code`; an instance carries the sentence for the person, the
+name of the offending field, and how many seconds to wait. Instances travel between processes by
+pickle. Rendering happens in one place, `llm_serve.api.render.error_body`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+MAX_RETRY_AFTER_S = 60  # openai-python gives up at once when it is told to wait above 120 s
+
+
+class ServeError(Exception):
+    """An error with an HTTP status. `message` must be safe to show: no path, prompt or secret."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if retry_after_s is not None:
+            retry_after_s = max(1, min(MAX_RETRY_AFTER_S, retry_after_s))
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.param, self.retry_after_s)
+
+
+def _rebuild(
+    cls: type[ServeError], message: str, param: str | None, retry_after_s: int | None
+) -> ServeError:
+    return cls(message, param=param, retry_after_s=retry_after_s)
+
+
+class InvalidRequest(ServeError):
+    """The request breaks the schema or a range; `param` names the field."""
+
+    status, type, code = 400, "invalid_request_error", "invalid_request"
+
+
+class UnknownModel(InvalidRequest):
+    """The model is not in the allowlist."""
+
+    code = "model_not_found"
+
+
+class ModelMismatch(InvalidRequest):
+    """Another model was named than the single one that is served."""
+
+    code = "model_mismatch"
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt leaves no room for a single new token in the context."""
+
+    code = "context_length_exceeded"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """The backend of this model cannot do what the field asks for."""
+
+    code = "unsupported_parameter"
+
+
+class MissingKey(ServeError):
+    """No API key was sent and the server wants one."""
+
+    status, type, code = 401, "authentication_error", "missing_api_key"
+
+
+class WrongKey(ServeError):
+    """The API key is not one of the configured ones."""
+
+    status, type, code = 403, "permission_error", "invalid_api_key"
+
+
+class NoRoute(ServeError):
+    """No such path."""
+
+    status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class WrongMethod(ServeError):
+    """The path exists, the method does not."""
+
+    status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class Conflict(ServeError):
+    """The server is shutting down, or a switch cannot be queued."""
+
+    status, type, code = 409, "conflict_error", "not_accepting_requests"
+
+
+class BodyTooLarge(ServeError):
+    """The body is above `server.max_body_mb`."""
+
+    status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class QueueFull(ServeError):
+    """The model's queue is full; `retry_after_s` comes from the measured drain rate."""
+
+    status, type, code = 429, "rate_limit_error", "queue_full"
+
+
+class InternalError(ServeError):
+    """A defect of ours. The message says nothing about the inside."""
+
+
+class EngineDied(ServeError):
+    """The engine or its replica died while it worked on the request."""
+
+    status, code = 502, "engine_died"
+
+
+class NotReady(ServeError):
+    """The model is still loading."""
+
+    status, code = 503, "model_not_ready"
+
+
+class LoadFailed(NotReady):
+    """The model could not be loaded; the message has the reason."""
+
+    code = "model_load_failed"
+
+
+class InferenceTimeout(ServeError):
+    """The answer was not complete within `server.inference_timeout_s`."""
+
+    status, type, code = 504, "timeout_error", "inference_timeout"
