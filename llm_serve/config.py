@@ -63,6 +63,12 @@ class EchoEngine(_Tree):
     context_length: int = Field(8192, ge=16, le=1_048_576, description="Tokens; a word is a token.")
 
 
+_ENGINES: dict[str, type[TransformersEngine] | type[EchoEngine]] = {
+    "transformers": TransformersEngine,
+    "echo": EchoEngine,
+}
+
+
 class SamplingDefaults(_Tree):
     """What a request that leaves a field out gets."""
 
@@ -101,7 +107,7 @@ class ModelConfig(_Tree):
         if not isinstance(data, dict):
             return data
         backend = data.get("backend", "transformers")
-        section = {"transformers": TransformersEngine, "echo": EchoEngine}.get(backend)
+        section = _ENGINES.get(backend)
         engine = data.get("engine")
         if section is not None and (engine is None or isinstance(engine, dict)):
             data = {**data, "engine": section.model_validate(engine or {})}

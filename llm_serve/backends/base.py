@@ -5,7 +5,7 @@ Nothing here imports an engine. A backend serves one model for the life of its p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -114,7 +114,7 @@ class Backend(Protocol):
 
     def encode_text(self, text: str) -> Prompt: ...
 
-    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[Delta]: ...
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]: ...
 
     async def check_health(self) -> None: ...
 

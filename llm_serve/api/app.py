@@ -1,0 +1,101 @@
+"""The routes of the guide as a Starlette app over a `Gateway`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from llm_serve.api import requests, views
+from llm_serve.api.answer import JobAnswer, error_response, json_response
+from llm_serve.api.body import read_body
+from llm_serve.api.edge import Edge
+from llm_serve.api.gateway import Gateway
+from llm_serve.api.job import Job
+from llm_serve.api.openapi import document
+from llm_serve.config import Config
+from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
+
+Parse = Callable[[bytes, Config], Job]
+
+
+def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> Starlette:
+    """The app. `keys` are the accepted API keys; none means that no key is asked for."""
+
+    async def healthz(request: Request) -> Response:
+        status = gateway.status()
+        return json_response(views.health(config, status))
+
+    async def models(request: Request) -> Response:
+        return json_response(views.model_list(config, gateway.status()))
+
+    async def model(request: Request) -> Response:
+        model_id = request.path_params["model_id"]
+        view = views.one_model(config, gateway.status(), model_id)
+        if view is None:
+            known = ", ".join(m.id for m in config.models[:20])
+            message = f"The model {model_id[:200]!r} is not served here. Served: {known}."
+            return error_response(UnknownModel(message, param="model_id"))
+        return json_response(view)
+
+    async def openapi(request: Request) -> Response:
+        return json_response(document())
+
+    def generate(parse: Parse) -> Callable[[Request], object]:
+        async def endpoint(request: Request) -> Response:
+            body = await read_body(request, config.server.max_body_mb)
+            job = parse(body, config)
+            return JobAnswer(gateway, job, config.server.inference_timeout_s)
+
+        return endpoint
+
+    middleware = [Middleware(Edge, keys=keys)]
+    if config.server.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(config.server.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+        middleware.insert(0, cors)
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/v1/models", models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}", model, methods=["GET"]),
+            Route(
+                "/v1/chat/completions",
+                generate(requests.parse_chat),
+                methods=["POST"],
+            ),
+            Route("/v1/completions", generate(requests.parse_completion), methods=["POST"]),
+            Route("/openapi.json", openapi, methods=["GET"]),
+        ],
+        middleware=middleware,
+        exception_handlers={ServeError: _serve_error, HTTPException: _http_error},
+    )
+
+
+async def _serve_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServeError)
+    return error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: an unknown path or method."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:200]
+    if error.status_code == WrongMethod.status:
+        allowed = (error.headers or {}).get("Allow", "")
+        return error_response(
+            WrongMethod(f"{path} does not take {request.method}; it takes {allowed}."),
+            headers={"allow": allowed},
+        )
+    return error_response(NoRoute(f"There is no {path}. /openapi.json lists every route."))

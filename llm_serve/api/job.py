@@ -1,0 +1,26 @@
+"""What crosses from the ingress to a model's replica: one validated request, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from llm_serve.backends.base import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request. `prompts` has texts or token ids; a chat has `messages` instead."""
+
+    id: str
+    kind: Literal["chat", "completion"]
+    model: str
+    created: int
+    """Unix seconds."""
+    sampling: Sampling
+    messages: tuple[dict[str, str], ...] = ()
+    prompts: tuple[str | tuple[int, ...], ...] = ()
+    n: int = 1
+    stream: bool = False
+    include_usage: bool = False
+    echo: bool = False

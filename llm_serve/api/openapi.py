@@ -1,0 +1,203 @@
+"""`/openapi.json`: exactly the routes of the app, from the schemas that validate requests."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from llm_serve import __version__
+from llm_serve.api.schemas import ChatRequest, CompletionRequest
+
+_REF = "#/components/schemas/{model}"
+_WHY = {
+    400: "Invalid request, unknown model, prompt too long or unsupported parameter",
+    401: "An API key is needed",
+    403: "The API key is not accepted",
+    404: "No such route",
+    409: "Not accepting requests",
+    413: "The body is too large",
+    429: "The queue is full",
+    500: "An internal error",
+    502: "The engine died",
+    503: "The model is not ready or could not be loaded",
+    504: "The inference timeout passed",
+}
+_Json = dict[str, Any]
+
+
+@cache
+def document() -> _Json:
+    """OpenAPI 3.1."""
+    _, definitions = models_json_schema(
+        [(ChatRequest, "validation"), (CompletionRequest, "validation")], ref_template=_REF
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "llm-serve",
+            "version": __version__,
+            "description": "OpenAI-compatible chat and text completions over many models.",
+        },
+        "paths": {
+            "/healthz": {"get": _read("healthz", "How the server is", "Health", (500,))},
+            "/v1/models": {"get": _read("list_models", "The allowlisted models", "ModelList")},
+            "/v1/models/{model_id}": {
+                "get": {
+                    **_read("get_model", "One model", "Model", (400, 401, 403, 404, 500)),
+                    "parameters": [
+                        {
+                            "name": "model_id",
+                            "in": "path",
+                            "required": True,
+                            "description": "May contain `/`.",
+                            "schema": {"type": "string", "minLength": 1},
+                        }
+                    ],
+                }
+            },
+            "/v1/chat/completions": {
+                "post": _generate("create_chat_completion", "ChatRequest", "ChatCompletion")
+            },
+            "/v1/completions": {
+                "post": _generate("create_completion", "CompletionRequest", "Completion")
+            },
+            "/openapi.json": {"get": _read("openapi", "This document", "Document", (500,))},
+        },
+        "components": {
+            "schemas": {**definitions["$defs"], **_ANSWERS},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _ref(name: str) -> _Json:
+    return {"$ref": _REF.format(model=name)}
+
+
+def _json(name: str) -> _Json:
+    return {"application/json": {"schema": _ref(name)}}
+
+
+def _errors(statuses: tuple[int, ...]) -> _Json:
+    return {str(s): {"description": _WHY[s], "content": _json("ErrorResponse")} for s in statuses}
+
+
+def _read(
+    operation: str, summary: str, schema: str, errors: tuple[int, ...] = (401, 403, 500)
+) -> _Json:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "responses": {
+            "200": {"description": summary, "content": _json(schema)},
+            **_errors(errors),
+        },
+    }
+
+
+def _generate(operation: str, request: str, answer: str) -> _Json:
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "operationId": operation,
+        "requestBody": {"required": True, "content": _json(request)},
+        "responses": {
+            "200": {
+                "description": "The answer; `stream: true` gives `data:` frames, then `[DONE]`",
+                "content": {**_json(answer), **stream},
+            },
+            **_errors(tuple(s for s in _WHY if s != 404)),
+        },
+    }
+
+
+def _object(required: _Json, optional: _Json | None = None, more: bool = False) -> _Json:
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": more,
+    }
+
+
+_TEXT: _Json = {"type": "string"}
+_COUNT: _Json = {"type": "integer", "minimum": 0}
+_TEXT_OR_NULL: _Json = {"type": ["string", "null"]}
+_FINISH: _Json = {"enum": ["stop", "length"]}
+_LOGPROBS: _Json = {"type": ["object", "null"]}
+_MODEL_STATES = ["unloaded", "queued", "loading", "ready", "draining", "failed"]
+
+
+def _completion(kind: str, choice: _Json) -> _Json:
+    return _object(
+        {
+            "id": _TEXT,
+            "object": {"const": kind},
+            "created": _COUNT,
+            "model": _TEXT,
+            "choices": {"type": "array", "minItems": 1, "items": choice},
+            "usage": _ref("Usage"),
+        }
+    )
+
+
+_ANSWERS: _Json = {
+    "ErrorResponse": _object(
+        {
+            "error": _object(
+                {"message": _TEXT, "type": _TEXT, "param": _TEXT_OR_NULL, "code": _TEXT_OR_NULL}
+            )
+        }
+    ),
+    "Usage": _object(
+        {"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}
+    ),
+    "ChatCompletion": _completion(
+        "chat.completion",
+        _object(
+            {
+                "index": _COUNT,
+                "message": _object(
+                    {"role": {"const": "assistant"}, "content": _TEXT, "refusal": {"type": "null"}}
+                ),
+                "logprobs": _LOGPROBS,
+                "finish_reason": _FINISH,
+            }
+        ),
+    ),
+    "Completion": _completion(
+        "text_completion",
+        _object({"index": _COUNT, "text": _TEXT, "logprobs": _LOGPROBS, "finish_reason": _FINISH}),
+    ),
+    "Model": _object(
+        {
+            "id": _TEXT,
+            "object": {"const": "model"},
+            "created": _COUNT,
+            "owned_by": _TEXT,
+            "status": {"enum": _MODEL_STATES},
+            "loaded": {"type": "boolean"},
+            "backend": _TEXT,
+            "capabilities": {"type": "object", "additionalProperties": {"type": "boolean"}},
+        },
+        more=True,
+    ),
+    "ModelList": _object(
+        {"object": {"const": "list"}, "data": {"type": "array", "items": _ref("Model")}}
+    ),
+    "Health": _object(
+        {
+            "status": {"enum": ["starting", "ok", "switching", "degraded", "draining"]},
+            "loaded": {"type": "boolean"},
+            "model_id": _TEXT,
+            "inference_backend": _TEXT,
+            "queue_depth": _COUNT,
+            "switch_in_progress": {"type": "boolean"},
+            "switch_target_model": _TEXT_OR_NULL,
+        },
+        more=True,
+    ),
+    "Document": {"type": "object"},
+}

@@ -1,0 +1,214 @@
+"""From bytes to a `Job`, or to a 400 that names the field and the remedy."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from llm_serve.api.job import Job
+from llm_serve.api.schemas import ChatRequest, CompletionRequest, _Sampled
+from llm_serve.backends import CAPABILITIES
+from llm_serve.backends.base import Sampling
+from llm_serve.config import Config, ModelConfig
+from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
+
+_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+
+_OPENAI_ONLY = frozenset(
+    [
+        "audio",
+        "function_call",
+        "functions",
+        "modalities",
+        "moderation",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "response_format",
+        "store",
+        "suffix",
+        "tool_choice",
+        "tools",
+        "verbosity",
+        "web_search_options",
+        "tool_calls",
+        "tool_call_id",
+        "refusal",
+        "annotations",
+        "reasoning",
+        "reasoning_content",
+        "thinking",
+        "guided_json",
+        "guided_regex",
+        "structured_outputs",
+    ]
+)
+
+
+def parse_chat(body: bytes, config: Config) -> Job:
+    """Raises InvalidRequest and its children."""
+    request = _validate(ChatRequest, body)
+    model = find_model(request.model, config)
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+    top = (request.top_logprobs or 0) if request.logprobs else None
+    max_tokens = request.max_completion_tokens or request.max_tokens
+    return Job(
+        id=f"chatcmpl-{uuid.uuid4().hex}",
+        kind="chat",
+        messages=tuple(message.plain() for message in request.messages),
+        **_common(request, model, top, max_tokens),
+    )
+
+
+def parse_completion(body: bytes, config: Config) -> Job:
+    """Raises InvalidRequest and its children."""
+    request = _validate(CompletionRequest, body)
+    model = find_model(request.model, config)
+    if request.echo:
+        _need(model, "echo")
+    if request.best_of is not None and request.best_of != request.n:
+        raise UnsupportedParameter(
+            "best_of other than n is not supported; ask for n answers.", param="best_of"
+        )
+    return Job(
+        id=f"cmpl-{uuid.uuid4().hex}",
+        kind="completion",
+        prompts=request.prompts(),
+        echo=request.echo,
+        **_common(request, model, request.logprobs, request.max_tokens),
+    )
+
+
+def find_model(model_id: str | None, config: Config) -> ModelConfig:
+    """The allowlisted model, the first one for None. Raises UnknownModel."""
+    if model_id is None:
+        return config.default_model
+    model = config.model(model_id)
+    if model is None:
+        known = ", ".join(m.id for m in config.models[:20])
+        raise UnknownModel(
+            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param="model"
+        )
+    return model
+
+
+def _common(
+    request: _Sampled, model: ModelConfig, top_logprobs: int | None, max_tokens: int | None
+) -> dict[str, Any]:
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+    used = {
+        "n": request.n != 1,
+        "seed": request.seed is not None,
+        "presence_penalty": request.presence_penalty != 0,
+        "frequency_penalty": request.frequency_penalty != 0,
+        "logit_bias": bool(request.logit_bias),
+        "top_k": bool(request.top_k),
+        "min_p": bool(request.min_p),
+        "logprobs": top_logprobs is not None,
+        "top_logprobs": bool(top_logprobs),
+    }
+    for name, is_used in used.items():
+        if is_used:
+            _need(model, name)
+    stop = request.stop or ()
+    defaults = model.defaults
+    sampling = Sampling(
+        temperature=defaults.temperature if request.temperature is None else request.temperature,
+        top_p=defaults.top_p if request.top_p is None else request.top_p,
+        top_k=request.top_k or 0,
+        min_p=request.min_p or 0.0,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=_logit_bias(request.logit_bias or {}),
+        seed=request.seed,
+        max_tokens=max_tokens or defaults.max_tokens,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        logprobs=top_logprobs,
+        ignore_eos=request.ignore_eos,
+    )
+    return {
+        "model": model.id,
+        "created": int(time.time()),
+        "sampling": sampling,
+        "n": request.n,
+        "stream": request.stream,
+        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
+    }
+
+
+def _need(model: ModelConfig, parameter: str) -> None:
+    capability = "penalties" if parameter.endswith("_penalty") else parameter
+    if not getattr(CAPABILITIES[model.backend], capability):
+        raise UnsupportedParameter(
+            f"{parameter} is not supported by the {model.backend} backend of {model.id}; "
+            f"leave it out. GET /v1/models/{model.id} lists what is.",
+            param=parameter,
+        )
+
+
+def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    pairs = []
+    for token, value in bias.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 10):
+            raise InvalidRequest(
+                f"logit_bias: {token[:40]!r} is not a token id; keys are token ids.",
+                param="logit_bias",
+            )
+        pairs.append((int(token), value))
+    return tuple(pairs)
+
+
+def _validate(schema: type[_Request], body: bytes) -> _Request:
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise _explain(error) from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    """One sentence about the first field that is wrong."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # A union reports each of its branches: of the first wrong field, the error that lies deepest.
+    same_field = [e for e in found if _path(e["loc"][:2]) == _path(found[0]["loc"][:2])]
+    first = max(same_field, key=lambda e: len(e["loc"]))
+    if first["type"] == "json_invalid":
+        return InvalidRequest(f"The body is not valid JSON: {first['msg']}.")
+    if not first["loc"]:
+        return InvalidRequest("The body must be a JSON object.")
+    extra = first["type"] == "extra_forbidden"
+    param = _path(first["loc"], last_is_field=extra)
+    unsupported = not _OPENAI_ONLY.isdisjoint({param.split(".")[0], param.rpartition(".")[2]})
+    kind = UnsupportedParameter if unsupported else InvalidRequest
+    if extra:
+        what = "is not supported here" if unsupported else "is not a known field"
+        return kind(f"{param} {what}; leave it out.", param=param)
+    if first["type"] == "missing":
+        return kind(f"{param} is required.", param=param)
+    return kind(f"{param}: {first['msg']}.", param=param)
+
+
+_UNIONS = frozenset({"content", "stop", "prompt"})
+
+
+def _path(loc: tuple[int | str, ...], last_is_field: bool = True) -> str:
+    """`messages[0].role` from pydantic's location, which also names the branches of unions."""
+    path, in_union = "", False
+    for depth, part in enumerate(loc):
+        if isinstance(part, int):
+            path += f"[{part}]"
+            continue
+        last = depth == len(loc) - 1
+        if in_union and part not in ("type", "text") and not (last and last_is_field):
+            continue
+        path += f".{part}" if path else part
+        in_union = in_union or part in _UNIONS
+    return path[:200]

@@ -1,0 +1,133 @@
+"""What a request body may hold: the guide's fields and ranges first, then OpenAI's.
+
+A field that has no effect on the answer (an identifier, say) is accepted. One that asks for
+something which cannot be done is refused by name: by the model's capabilities in
+`llm_serve.api.requests`, or here where no backend has it. Nothing is ignored. `null` means
+"left out", as with OpenAI.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+LogitBias = Annotated[float, Field(ge=-100, le=100)]
+
+MAX_TOKENS = 8192  # the guide's upper end of max_tokens and max_completion_tokens
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+class TextPart(_Body):
+    """A piece of content; only text can be read by the models here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Body):
+    """One turn of the conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    name: str | None = None
+
+    def plain(self) -> dict[str, str]:
+        """The message as a chat template reads it."""
+        content = self.content
+        if not isinstance(content, str):
+            content = "".join(part.text for part in content)
+        message = {"role": self.role, "content": content}
+        if self.name is not None:
+            message["name"] = self.name
+        return message
+
+
+class StreamOptions(_Body):
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
+
+
+class TextFormat(_Body):
+    type: Literal["text"]
+
+
+class _Sampled(_Body):
+    """Fields that chat and text completions share."""
+
+    model: str | None = Field(None, description="A model of `/v1/models`; left out: the first.")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    n: int = Field(1, ge=1, le=128)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    logit_bias: dict[str, LogitBias] | None = None
+    top_k: int | None = Field(None, ge=0, le=2**31 - 1, description="0 is off. An extension.")
+    min_p: float | None = Field(None, ge=0, le=1, description="An extension.")
+    ignore_eos: bool = Field(
+        False, description="Go on to max_tokens. An extension, for benchmarks."
+    )
+    user: str | None = Field(None, description="Accepted; has no effect.")
+
+
+class ChatRequest(_Sampled):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=MAX_TOKENS, description="Takes precedence over `max_tokens`."
+    )
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: TextFormat | None = None
+    modalities: list[Literal["text"]] | None = None
+    metadata: dict[str, str] | None = Field(None, description="Accepted; has no effect.")
+    store: Literal[False] = False
+    service_tier: Literal["auto", "default"] | None = None
+    safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
+    prompt_cache_key: str | None = Field(None, description="Accepted; has no effect.")
+
+
+class CompletionRequest(_Sampled):
+    """The body of `POST /v1/completions`."""
+
+    prompt: (
+        str
+        | Annotated[list[TokenId], Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=128)]
+        | Annotated[
+            list[Annotated[list[TokenId], Field(min_length=1)]],
+            Field(min_length=1, max_length=128),
+        ]
+    )
+    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: bool = False
+    best_of: int | None = Field(None, ge=1, le=20, description="Only equal to `n`.")
+
+    def prompts(self) -> tuple[str | tuple[int, ...], ...]:
+        """The prompts as texts or token ids, one an element."""
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return (prompt,)
+        if isinstance(prompt[0], int):
+            return (tuple(p for p in prompt if isinstance(p, int)),)
+        return tuple(
+            p if isinstance(p, str) else tuple(p) for p in prompt if not isinstance(p, int)
+        )

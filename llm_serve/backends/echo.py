@@ -1,0 +1,125 @@
+"""A backend that answers with the last user message, a word a token: for tests of transport.
+
+Its speed and its failures are set in `EchoEngine`, so that a test provokes on purpose what an
+engine does by accident. It is deterministic; sampling changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator
+from itertools import count
+
+from llm_serve.backends.base import (
+    Delta,
+    FinishReason,
+    LoadProgress,
+    ModelInfo,
+    Prompt,
+    Report,
+    Sampling,
+    TokenLogprob,
+)
+from llm_serve.config import EchoEngine, ModelConfig
+from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
+
+_WORDS = re.compile(r"\S+\s*|\s+")
+_STEPS = 20
+
+
+class EchoBackend:
+    """See the module. A token is a word with the white space after it."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        assert isinstance(model.engine, EchoEngine)
+        self.engine = model.engine
+        self.default_max_tokens = model.defaults.max_tokens
+        self.running = 0
+        self._ids: dict[str, int] = {}
+        self._words: list[str] = []
+
+    async def load(self, report: Report) -> ModelInfo:
+        for step in range(_STEPS):
+            report(LoadProgress("weights", step / _STEPS))
+            if self.engine.load_s:
+                await asyncio.sleep(self.engine.load_s / _STEPS)
+        if self.engine.load_error is not None:
+            raise LoadFailed(self.engine.load_error)
+        return ModelInfo(
+            context_length=self.engine.context_length,
+            footprint_bytes=0,
+            dtype="none",
+            device="cpu",
+            engine_version="echo",
+        )
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
+        return self.encode_text(messages[-1]["content"])
+
+    def encode_text(self, text: str) -> Prompt:
+        ids = []
+        for word in _WORDS.findall(text):
+            if word not in self._ids:
+                self._ids[word] = len(self._words)
+                self._words.append(word)
+            ids.append(self._ids[word])
+        return Prompt(tuple(ids))
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        engine = self.engine
+        room = engine.context_length - len(prompt.token_ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"The prompt has {len(prompt.token_ids)} tokens and the context holds "
+                f"{engine.context_length}; shorten the prompt.",
+                param="messages",
+            )
+        limit = min(sampling.max_tokens or self.default_max_tokens, room)
+        words = [self._word(i) for i in prompt.token_ids] or [" "]
+        self.running += 1
+        try:
+            await asyncio.sleep(engine.first_token_s)
+            sent = ""
+            for i in count():
+                if engine.fail_after_tokens == i:
+                    raise InternalError("The echo backend was told to fail here.")
+                if engine.exit_after_tokens == i:
+                    os._exit(1)
+                if i and engine.token_s:
+                    await asyncio.sleep(engine.token_s)
+                word = words[i % len(words)]
+                finish = _finish(i, len(words), limit, sampling.ignore_eos)
+                sent += word
+                if (cut := _stop_at(sent, sampling.stop)) is not None:
+                    word, finish = word[: max(0, len(word) - (len(sent) - cut))], "stop"
+                logprobs = (
+                    () if sampling.logprobs is None else (TokenLogprob(word, word.encode(), 0.0),)
+                )
+                yield Delta(word, 1, finish, logprobs)
+                if finish:
+                    return
+        finally:
+            self.running -= 1
+
+    async def check_health(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    def _word(self, token_id: int) -> str:
+        return self._words[token_id] if token_id < len(self._words) else f"<{token_id}> "
+
+
+def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | None:
+    if i + 1 == words and not ignore_eos:
+        return "stop"
+    return "length" if i + 1 >= limit else None
+
+
+def _stop_at(text: str, stop: tuple[str, ...]) -> int | None:
+    """Where the first stop string begins; one that spans words has leaked by then."""
+    found = [at for s in stop if (at := text.find(s)) >= 0]
+    return min(found) if found else None

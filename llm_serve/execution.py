@@ -1,0 +1,116 @@
+"""Runs one job on one backend: prompts times n sequences in, encoded bytes out.
+
+Messages are coalesced, never timed: each holds whatever is waiting at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from llm_serve.api.job import Job
+from llm_serve.api.render import Renderer, error_body, frame
+from llm_serve.backends.base import Backend, Delta, Prompt
+from llm_serve.errors import InternalError, ServeError
+
+_LONG_TEXT = 20_000
+"""Characters above which tokenizing is moved off the event loop."""
+
+
+async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
+    """Yields SSE frames, or the one JSON body of a job that does not stream.
+
+    Raises ServeError before the first message; later it becomes an error frame, since the status
+    line is gone. Closing the iterator aborts every sequence.
+    """
+    prompts = await _encode(backend, job)
+    inputs = [prompt for prompt in prompts for _ in range(job.n)]
+    renderer = Renderer(job, sum(len(p.token_ids) for p in prompts), len(inputs))
+    deltas = _one(backend, job, inputs[0]) if len(inputs) == 1 else _many(backend, job, inputs)
+    async with aclosing(deltas):
+        if not job.stream:
+            async for batch in deltas:
+                for index, delta in batch:
+                    renderer.add(index, delta)
+            yield renderer.body()
+            return
+        begun = False
+        try:
+            async for batch in deltas:
+                message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
+                begun = True
+                yield message
+        except ServeError as error:
+            if not begun:
+                raise
+            yield frame(error_body(error))
+            return
+        yield renderer.end()
+
+
+async def _encode(backend: Backend, job: Job) -> list[Prompt]:
+    if job.kind == "chat":
+        size = sum(len(message["content"]) for message in job.messages)
+        if size > _LONG_TEXT:
+            return [await asyncio.to_thread(backend.encode_chat, list(job.messages))]
+        return [backend.encode_chat(list(job.messages))]
+    prompts = []
+    for prompt in job.prompts:
+        if not isinstance(prompt, str):
+            prompts.append(Prompt(prompt))
+        elif len(prompt) > _LONG_TEXT:
+            prompts.append(await asyncio.to_thread(backend.encode_text, prompt))
+        else:
+            prompts.append(backend.encode_text(prompt))
+    return prompts
+
+
+async def _one(
+    backend: Backend, job: Job, prompt: Prompt
+) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+    async with aclosing(backend.generate(prompt, job.sampling)) as deltas:
+        async for delta in deltas:
+            yield [(0, delta)]
+
+
+async def _many(
+    backend: Backend, job: Job, prompts: list[Prompt]
+) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+    """Several sequences at once. With a seed, the i-th of a prompt's n samples takes seed + i."""
+    ready: asyncio.Queue[tuple[int, Delta] | BaseException] = asyncio.Queue()
+
+    async def pump(index: int, prompt: Prompt) -> None:
+        sampling = job.sampling
+        if sampling.seed is not None:
+            sampling = replace(sampling, seed=sampling.seed + index % job.n)
+        try:
+            async with aclosing(backend.generate(prompt, sampling)) as deltas:
+                async for delta in deltas:
+                    ready.put_nowait((index, delta))
+        except ServeError as error:
+            ready.put_nowait(error)
+        except Exception as error:
+            ready.put_nowait(InternalError("The engine failed on this request."))
+            raise error from None
+
+    tasks = [asyncio.create_task(pump(i, prompt)) for i, prompt in enumerate(prompts)]
+    running = len(tasks)
+    try:
+        while running:
+            batch = []
+            item = await ready.get()
+            while True:
+                if isinstance(item, BaseException):
+                    raise item
+                batch.append(item)
+                running -= item[1].finish_reason is not None
+                if ready.empty():
+                    break
+                item = ready.get_nowait()
+            yield batch
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
