@@ -95,7 +95,7 @@ class ModelConfig(_Tree):
     engine: TransformersEngine | EchoEngine = Field(default_factory=TransformersEngine)
     defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
     max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
-    max_queued: int = Field(64, ge=0, le=65536, description="Requests that wait; past it 429.")
+    max_queued: int = Field(64, ge=1, le=65536, description="Requests that wait; past it 429.")
     num_gpus: float | None = Field(
         None, ge=0, le=64, description="null: 1 where the cluster has a GPU, else 0."
     )

@@ -18,35 +18,14 @@ from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
 _Request = TypeVar("_Request", ChatRequest, CompletionRequest)
 
 _OPENAI_ONLY = frozenset(
-    [
-        "audio",
-        "function_call",
-        "functions",
-        "modalities",
-        "moderation",
-        "parallel_tool_calls",
-        "prediction",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "reasoning_effort",
-        "response_format",
-        "store",
-        "suffix",
-        "tool_choice",
-        "tools",
-        "verbosity",
-        "web_search_options",
-        "tool_calls",
-        "tool_call_id",
-        "refusal",
-        "annotations",
-        "reasoning",
-        "reasoning_content",
-        "thinking",
-        "guided_json",
-        "guided_regex",
-        "structured_outputs",
-    ]
+    {
+        *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
+        *("parallel_tool_calls", "prompt_cache_options", "prompt_cache_retention"),
+        *("reasoning_effort", "response_format", "store", "suffix", "tool_choice", "tools"),
+        *("verbosity", "web_search_options", "tool_calls", "tool_call_id", "refusal"),
+        *("annotations", "reasoning", "reasoning_content", "thinking"),
+        *("guided_json", "guided_regex", "structured_outputs"),
+    }
 )
 
 

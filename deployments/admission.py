@@ -1,0 +1,62 @@
+"""How many requests of a model run and wait, and how long a refused one should stay away."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llm_serve.config import ModelConfig
+from llm_serve.errors import QueueFull
+
+_WINDOW = 64
+
+
+class Admission:
+    """Counts the requests of one model in this ingress.
+
+    Ray Serve's handle queue holds those who wait. Its own bound counts a request that is being
+    assigned as queued, so a burst on an idle model would be refused while places are free; this
+    count is exact, and Ray's bound stands behind it.
+    """
+
+    def __init__(self, model: ModelConfig) -> None:
+        self.model = model
+        self.inflight = 0
+        self._ends: deque[float] = deque(maxlen=_WINDOW)
+
+    @property
+    def running(self) -> int:
+        return min(self.inflight, self.model.max_running)
+
+    @property
+    def queued(self) -> int:
+        return self.inflight - self.running
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one request. Raises QueueFull."""
+        if self.inflight >= self.model.max_running + self.model.max_queued:
+            raise self.full()
+        self.inflight += 1
+        try:
+            yield
+        finally:
+            self.inflight -= 1
+            self._ends.append(time.monotonic())
+
+    def full(self) -> QueueFull:
+        return QueueFull(
+            f"{self.queued} requests wait for {self.model.id}, as many as max_queued allows; "
+            "try again later.",
+            retry_after_s=self.retry_after_s(time.monotonic()),
+        )
+
+    def retry_after_s(self, now: float) -> int:
+        """Seconds until those who wait now are through, at the pace of the latest answers."""
+        if not self._ends:
+            return 5  # nothing has been answered yet, so there is no pace to go by
+        pace = len(self._ends) / max(now - self._ends[0], 0.001)
+        return math.ceil(self.queued / pace)

@@ -1,0 +1,105 @@
+"""One replica of one model: an engine behind the backend seam, and reports to the director."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.director import REPORT_PERIOD_S, ReplicaReport
+from llm_serve.api.job import Job
+from llm_serve.backends import create
+from llm_serve.backends.base import LoadProgress
+from llm_serve.config import ModelConfig
+from llm_serve.errors import InternalError, LoadFailed
+from llm_serve.execution import run
+
+log = logging.getLogger("ray.serve")
+
+
+class Model:
+    """Loads in the background, so that a failed load is a report and not a crash loop.
+
+    Ray Serve gives up on the whole application when a constructor raises three times.
+    """
+
+    def __init__(self, config: ModelConfig, director: DeploymentHandle) -> None:
+        self._director = director
+        self._backend = create(config)
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._report = ReplicaReport(config.id, replica, "loading")
+        self._changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._reporter = loop.create_task(self._keep_reporting())
+        self._loading = loop.create_task(self._load())
+
+    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
+        """Encoded messages of `llm_serve.execution.run`; waits for a load that is under way."""
+        await asyncio.shield(self._loading)
+        if self._report.state == "failed":
+            raise LoadFailed(self._report.error or "The model could not be loaded.")
+        async with aclosing(run(self._backend, job)) as messages:
+            async for message in messages:
+                yield message
+
+    async def check_health(self) -> None:
+        """Raises when the engine can no longer answer; Ray Serve then replaces this replica."""
+        if self._report.state == "ready":
+            await self._backend.check_health()
+
+    async def _load(self) -> None:
+        try:
+            info = await self._backend.load(self._on_progress)
+            self._tell(replace(self._report, state="ready", progress=None, info=info))
+        except LoadFailed as error:
+            log.warning("%s could not be loaded: %s", self._report.model, error.message)
+            self._tell(replace(self._report, state="failed", progress=None, error=error.message))
+        except Exception:
+            log.exception("%s could not be loaded", self._report.model)
+            reason = InternalError(
+                "The load failed in an unexpected way; the replica's log has it."
+            )
+            self._tell(replace(self._report, state="failed", progress=None, error=reason.message))
+
+    def _on_progress(self, progress: LoadProgress) -> None:
+        """Called from any thread."""
+        self._loop.call_soon_threadsafe(self._progressed, progress)
+
+    def _progressed(self, progress: LoadProgress) -> None:
+        if self._report.state == "loading":
+            if progress.fraction is not None:
+                progress = replace(progress, fraction=round(progress.fraction, 2))
+            self._tell(replace(self._report, progress=progress))
+
+    def _tell(self, report: ReplicaReport) -> None:
+        if report != self._report:
+            self._report = report
+            self._changed.set()
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                await self._director.report.remote(self._report)
+            except Exception as error:  # the director is being restarted; the next one tells all
+                log.warning("the director did not take a report: %s", type(error).__name__)
+            try:
+                await asyncio.wait_for(self._changed.wait(), REPORT_PERIOD_S)
+            except TimeoutError:
+                continue
+
+    async def __del__(self) -> None:
+        """Ray Serve awaits this at the end of a graceful shutdown."""
+        self._reporter.cancel()
+        self._loading.cancel()
+        await self._backend.close()
+        try:
+            await self._director.leave.remote(self._report.replica)
+        except Exception as error:
+            log.warning("the director did not hear the goodbye: %s", type(error).__name__)
