@@ -53,7 +53,7 @@ class Ingress:
         return ServerStatus(server_state(models), models, self._created)
 
     async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """See Gateway. Raises QueueFull, NotReady, LoadFailed, EngineDied, what the model raises."""
+        """See Gateway. Raises QueueFull, NotReady, LoadFailed, EngineDied and the model's own."""
         report = self._best_report(job.model)
         _refuse_unless_ready(job.model, report)
         with self._admission[job.model].place():
