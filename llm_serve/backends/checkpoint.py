@@ -1,0 +1,170 @@
+"""A folder of weights becomes a model and its tokenizer, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from llm_serve.config import TransformersEngine
+from llm_serve.errors import LoadFailed, ServeError
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+
+
+def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
+    """Reads `folder` and nothing else: no hub, no code from the checkpoint, safetensors only."""
+    transformers_logging.disable_progress_bar()
+    device = pick_device(engine.device)
+    with explained(model_id):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    _refuse_other_kinds(model_id, config)
+    with explained(model_id):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=pick_dtype(engine.dtype, device),
+            device_map=str(device) if device.type != "cpu" else None,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise LoadFailed(
+            f"The weights of {model_id} are incomplete: "
+            f"{len(info['missing_keys']) + len(info['mismatched_keys'])} tensors are missing or "
+            "have another shape. Fetch the model again."
+        )
+    eos = model.generation_config.eos_token_id
+    if eos is None:
+        eos = tokenizer.eos_token_id
+    return Checkpoint(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        context_length=int(config.max_position_embeddings),
+        eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
+    )
+
+
+def pick_device(wanted: str) -> torch.device:
+    """CUDA, then MPS, then CPU, unless one is asked for."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        wanted = next(name for name, available in there.items() if available)
+    if not there[wanted]:
+        raise LoadFailed(f"engine.device is {wanted}, which this machine does not have.")
+    return torch.device(wanted, 0) if wanted == "cuda" else torch.device(wanted)
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The narrowest type in which the device is fast and the range is wide enough."""
+    if wanted != "auto":
+        dtype = getattr(torch, wanted)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "mps":
+        return torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if fast or capabilities.get("bf16") else torch.float32
+
+
+def held_bytes() -> int:
+    """Memory of this process where models are."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_reserved())
+    return int(psutil.Process().memory_info().rss)
+
+
+def use_threads(wanted: int | None) -> None:
+    """All cores that this process may use, unless a number is asked for: Ray starts its workers
+    with OMP_NUM_THREADS=1."""
+    if wanted is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        wanted = len(affinity(0)) if affinity else os.cpu_count()
+    torch.set_num_threads(wanted or 1)
+
+
+@contextmanager
+def explained(model_id: str) -> Iterator[None]:
+    """Turns what libraries raise into one sentence each; theirs hold paths and stack depths."""
+    try:
+        yield
+    except ServeError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise LoadFailed(_out_of_memory(model_id)) from error
+    except RuntimeError as error:
+        if "memory" in str(error).lower():
+            raise LoadFailed(_out_of_memory(model_id)) from error
+        raise LoadFailed(f"{model_id} could not be loaded by transformers.") from error
+    except (OSError, KeyError) as error:
+        raise LoadFailed(
+            f"Files of {model_id} are missing or broken: a config, a tokenizer and safetensors "
+            "weights are needed. Fetch the model again."
+        ) from error
+    except ValueError as error:
+        if "does not recognize this architecture" in str(error):
+            raise LoadFailed(
+                f"{model_id} has an architecture that this version of transformers does not know."
+            ) from error
+        raise LoadFailed(f"{model_id} could not be loaded by transformers.") from error
+    except Exception as error:  # safetensors, tokenizers and jinja have errors of their own
+        raise LoadFailed(
+            f"Files of {model_id} are broken ({type(error).__name__}). Fetch the model again."
+        ) from error
+
+
+def _out_of_memory(model_id: str) -> str:
+    return (
+        f"Not enough memory for {model_id}. Lower engine.kv_cache_tokens, choose a smaller model, "
+        "or unload another one."
+    )
+
+
+def _refuse_other_kinds(model_id: str, config: Any) -> None:
+    causal = AutoModelForCausalLM._model_mapping
+    names = causal.get(type(config), ())
+    classes = names if isinstance(names, tuple) else (names,)
+    generates = {c.__name__ for c in classes} & set(config.architectures or ())
+    if config.get_text_config() is not config:
+        raise LoadFailed(
+            f"{model_id} takes more than text (images or sound); this backend serves text models."
+        )
+    if not generates or config.is_encoder_decoder:
+        raise LoadFailed(
+            f"{model_id} is no decoder that generates text "
+            f"({', '.join(config.architectures or ['no architecture named'])}); "
+            "this backend serves causal language models."
+        )

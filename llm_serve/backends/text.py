@@ -1,0 +1,91 @@
+"""From tokens to text that may be sent: whole characters only, never a piece of a stop string.
+
+Both are pure and know no engine. What is sent cannot be taken back, so `Detokenizer` holds tokens
+that end inside a character, and `StopMatcher` holds text that may become a stop string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+REPLACEMENT = "\ufffd"
+"""What decoders put for bytes that are no character, or not yet."""
+
+
+class Detokenizer:
+    """Decodes one sequence, token by token.
+
+    Decoders look at neighbours (SentencePiece drops the first space, byte fallback joins bytes), so
+    a token is decoded together with those of the last text that was given out, not alone.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._known = 0  # so many tokens of the window were given out already, ...
+        self._known_text = ""  # ... and this is their text
+
+    def push(self, token_id: int) -> str:
+        """The text that is certain now; empty while a character is incomplete."""
+        self._window.append(token_id)
+        text = self._decode(self._window)
+        if text.endswith(REPLACEMENT) or len(text) <= len(self._known_text):
+            return ""
+        gained = text[len(self._known_text) :]
+        del self._window[: self._known]
+        self._known = len(self._window)
+        self._known_text = self._decode(self._window)
+        return gained
+
+    def flush(self) -> str:
+        """The held text less the character that stays incomplete."""
+        text = self._decode(self._window)[len(self._known_text) :].rstrip(REPLACEMENT)
+        self._window, self._known, self._known_text = [], 0, ""
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What a piece of text let through, and whether a stop string was completed."""
+
+    text: str
+    stopped: bool
+
+
+class StopMatcher:
+    """Lets text through up to the first stop string, which is held back whole.
+
+    "First" is the one that is completed first, so that the result does not depend on where the text
+    was cut into pieces.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+
+    def push(self, piece: str) -> Matched:
+        if not self._stops:
+            return Matched(piece, False)
+        text = self._held + piece
+        hits = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if hits:
+            _, start = min(hits)
+            self._held = ""
+            return Matched(text[:start], True)
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return Matched(text[: len(text) - keep], False)
+
+    def flush(self) -> str:
+        """The held text, once nothing can follow it."""
+        text, self._held = self._held, ""
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How long the longest proper prefix of `stop` is that ends `text`."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
