@@ -1,0 +1,1 @@
+"""Speed, as ratios against a peer in one run on one machine. See README.md beside this file."""

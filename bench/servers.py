@@ -1,0 +1,110 @@
+"""Starts the servers that are compared, one at a time, and watches their memory."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import psutil
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start one server; `{port}` in the command is filled in."""
+
+    name: str
+    command: Sequence[str]
+    ready: str
+    """The path that answers 200, and holds `expect`, once the server serves."""
+    expect: str = ""
+    model: str | None = None
+
+
+@dataclass
+class Running:
+    """A server that serves."""
+
+    url: str
+    process: psutil.Process
+    peak_bytes: int = 0
+    """Highest proportional set size (PSS) of the whole process tree that was seen."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def started(server: Server, timeout_s: float = 300) -> Iterator[Running]:
+    """Runs the server; stops it and all that it started at the end. Raises RuntimeError."""
+    port = free_port()
+    command = [part.format(port=port) for part in server.command]
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
+        stop = threading.Event()
+        watcher = threading.Thread(target=_watch_memory, args=(running, stop))
+        watcher.start()
+        try:
+            deadline = time.monotonic() + timeout_s
+            while not _answers(running.url + server.ready, server.expect):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    tail = log.read()[-2000:].decode(errors="replace")
+                    raise RuntimeError(f"{server.name} did not start:\n{tail}")
+                time.sleep(0.2)
+            yield running
+        finally:
+            stop.set()
+            watcher.join()
+            _stop(process)
+
+
+def _answers(url: str, expect: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200 and expect in response.read().decode()
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _watch_memory(running: Running, stop: threading.Event) -> None:
+    while not stop.wait(0.5):
+        total = 0
+        for process in _tree(running.process):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        running.peak_bytes = max(running.peak_bytes, total)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    family = _tree(psutil.Process(process.pid)) if process.poll() is None else []
+    process.send_signal(2)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for left in alive:
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
