@@ -150,17 +150,22 @@ class TransformersBackend:
 
     def _limit(self, prompt: Prompt, sampling: Sampling) -> int:
         """How many tokens may be generated."""
-        room = self._longest - len(prompt.token_ids)
+        ids = prompt.token_ids
+        room = self._longest - len(ids)
         if room < 1:
             raise PromptTooLong(
-                f"The prompt has {len(prompt.token_ids)} tokens; with {self._config.id} prompt and "
-                f"answer together may have {self._longest}. Shorten the prompt."
+                f"The prompt has {len(ids)} tokens; with {self._config.id} prompt and answer "
+                f"together may have {self._longest}. Shorten the prompt."
             )
-        size = self._checkpoint.model.config.vocab_size
-        if wrong := [token for token, _ in sampling.logit_bias if not 0 <= token < size]:
+        # An id that the model does not have would end the engine, not the request.
+        known = range(self._checkpoint.model.config.vocab_size)
+        if not ids or min(ids) not in known or max(ids) not in known:
             raise InvalidRequest(
-                f"logit_bias names token {wrong[0]}; the vocabulary has the ids 0 to {size - 1}.",
-                param="logit_bias",
+                f"The prompt must be one or more token ids from 0 to {known[-1]}.", param="prompt"
+            )
+        if any(token not in known for token, _ in sampling.logit_bias):
+            raise InvalidRequest(
+                f"logit_bias must name token ids from 0 to {known[-1]}.", param="logit_bias"
             )
         return min(sampling.max_tokens or self._config.defaults.max_tokens, room)
 
