@@ -1,0 +1,89 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm_serve.config import ModelConfig
+from llm_serve.errors import LoadFailed
+from llm_serve.models import is_cached, resolve, weights_bytes
+
+Damage = Callable[[Path], object]
+
+
+def config(folder: Path | str) -> ModelConfig:
+    return ModelConfig(id="m", source=str(folder))
+
+
+def test_a_good_folder_is_used_in_place(
+    tmp_path: Path, model_folder: Callable[..., Path], cache: Path
+) -> None:
+    folder = model_folder(tmp_path / "model", size=5000)
+    assert is_cached(config(folder))
+    assert resolve(config(folder)) == folder
+    assert weights_bytes(folder) == (folder / "model.safetensors").stat().st_size > 5000
+    assert not cache.exists()
+
+
+def test_home_and_relative_folders(
+    tmp_path: Path, model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert resolve(config("~/model")) == folder
+    assert resolve(config("./model")) == folder
+
+
+def cut(file: str) -> Damage:
+    def damage(folder: Path) -> None:
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[:-1])
+
+    return damage
+
+
+def only_pickles(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def missing_shard(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "unreadable config.json"),
+        (cut("config.json"), "unreadable config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+        (only_pickles, "pickled"),
+        (missing_shard, "lacks 1 of 2 weight files: model-2.safetensors"),
+        (cut("model.safetensors"), "cut-off model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "cut-off"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "cut-off"),
+    ],
+)
+def test_a_wrong_folder_is_named_with_what_is_wrong(
+    tmp_path: Path, model_folder: Callable[..., Path], damage: Damage, words: str
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    damage(folder)
+    assert not is_cached(config(folder))
+    with pytest.raises(LoadFailed) as caught:
+        resolve(config(folder))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a.gguf"])
+def test_only_what_the_user_configured_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "a.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LoadFailed) as caught:
+        resolve(config(f"./{name}"))
+    assert f"./{name}" in caught.value.message
+    assert str(tmp_path) not in caught.value.message
