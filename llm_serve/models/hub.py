@@ -147,5 +147,8 @@ def _is_whole(link: Path, blob: Path, *, thorough: bool) -> bool:
         return sha256_of(blob) == blob.name
     if re.fullmatch(r"[0-9a-f]{40}", blob.name):
         data = blob.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == blob.name
+        return (
+            hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            == blob.name
+        )
     return True
