@@ -15,7 +15,7 @@ from starlette.routing import Route
 from llm_serve.api import requests, views
 from llm_serve.api.answer import JobAnswer, error_response, json_response
 from llm_serve.api.body import read_body
-from llm_serve.api.edge import Edge
+from llm_serve.api.edge import Edge, RequestIds
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
 from llm_serve.api.openapi import document
@@ -37,6 +37,8 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
 
     async def model(request: Request) -> Response:
         model_id = request.path_params["model_id"]
+        if not model_id:
+            raise HTTPException(NoRoute.status)
         view = views.one_model(config, gateway.status(), model_id)
         if view is None:
             known = ", ".join(m.id for m in config.models[:20])
@@ -55,7 +57,8 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
 
         return endpoint
 
-    middleware = [Middleware(Edge, keys=keys)]
+    # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
+    middleware = [Middleware(RequestIds), Middleware(Edge, keys=keys)]
     if config.server.cors_origins:
         cors = Middleware(
             CORSMiddleware,
@@ -64,8 +67,8 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
-        middleware.insert(0, cors)
-    return Starlette(
+        middleware.insert(1, cors)
+    app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/v1/models", models, methods=["GET"]),
@@ -81,6 +84,8 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
         middleware=middleware,
         exception_handlers={ServeError: _serve_error, HTTPException: _http_error},
     )
+    app.router.redirect_slashes = False  # a redirect would be built from the Host header
+    return app
 
 
 async def _serve_error(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ async def read_body(request: Request, max_mb: float) -> bytes:
     """
     limit = int(max_mb * 1024 * 1024)
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(max_mb)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):

@@ -1,4 +1,7 @@
-"""What every answer has, whatever the route: a request id, a checked key, a JSON 500."""
+"""What every answer has, whatever the route: a request id, a checked key, a JSON 500.
+
+Pure ASGI middleware, since Starlette's class-based one would buffer cancellation.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,36 @@ from llm_serve.errors import InternalError, MissingKey, ServeError, WrongKey
 
 log = logging.getLogger("llm_serve.api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_OPEN = ("/healthz", "/openapi.json")
+"""Needs no key. All else does, so that a new route is closed until it is named here."""
+
+
+class RequestIds:
+    """Gives every request a well-formed x-request-id, its own or a new one, and every answer it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = f"req_{uuid.uuid4().hex}"
+        scope = {**scope, "headers": list(scope["headers"])}
+        MutableHeaders(scope=scope)["x-request-id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
 
 
 class Edge:
-    """Pure ASGI middleware, since Starlette's class-based one would buffer cancellation."""
+    """Keeps strangers out and tracebacks in. Needs RequestIds around it."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self.app = app
@@ -29,37 +58,34 @@ class Edge:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = f"req_{uuid.uuid4().hex}"
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        async def watched_send(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+            started = True
             await send(message)
 
         try:
-            self._check_key(scope["path"], headers)
-            await self.app(scope, receive, send_with_id)
+            # Under a route prefix, ASGI's path begins with it.
+            self._check_key(scope["path"].removeprefix(scope.get("root_path", "")), headers)
+            await self.app(scope, receive, watched_send)
         except ServeError as error:
-            await error_response(error)(scope, receive, send_with_id)
+            await error_response(error)(scope, receive, send)
         except Exception:
+            request_id = headers["x-request-id"]
             log.exception("request %s failed", request_id)
             if started:
                 raise
             message = f"An internal error; the server's log has it under {request_id}."
-            await error_response(InternalError(message))(scope, receive, send_with_id)
+            await error_response(InternalError(message))(scope, receive, send)
 
     def _check_key(self, path: str, headers: Headers) -> None:
         """Raises MissingKey or WrongKey. Every key is compared, in constant time."""
-        if not self.keys or not path.startswith("/v1/"):
+        if not self.keys or path in _OPEN:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise MissingKey("Send an API key as the header Authorization: Bearer KEY.")
-        sent = key.strip().encode()
+        sent = key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
         if not any([hmac.compare_digest(sent, known) for known in self.keys]):  # noqa: C419
             raise WrongKey("This API key is not accepted here.")

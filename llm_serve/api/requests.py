@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from typing import Any, TypeVar
@@ -156,26 +157,37 @@ def _validate(schema: type[_Request], body: bytes) -> _Request:
 def _explain(error: ValidationError) -> InvalidRequest:
     """One sentence about the first field that is wrong."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    # A union reports each of its branches: of the first wrong field, the error that lies deepest.
-    same_field = [e for e in found if _path(e["loc"][:2]) == _path(found[0]["loc"][:2])]
-    first = max(same_field, key=lambda e: len(e["loc"]))
+    # A union reports each of its branches: of the first wrong field, the error that lies deepest,
+    # and there the one of a branch whose type was right.
+    same_field = [e for e in found if _field(e["loc"]) == _field(found[0]["loc"])]
+    first = max(same_field, key=lambda e: (len(e["loc"]), not e["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return InvalidRequest(f"The body is not valid JSON: {first['msg']}.")
     if not first["loc"]:
         return InvalidRequest("The body must be a JSON object.")
     extra = first["type"] == "extra_forbidden"
     param = _path(first["loc"], last_is_field=extra)
-    unsupported = not _OPENAI_ONLY.isdisjoint({param.split(".")[0], param.rpartition(".")[2]})
+    names = re.sub(r"\[\d+\]", "", param).split(".")
+    not_text = names[-2:] == ["content", "type"] and first["type"] == "literal_error"
+    unsupported = not_text or not _OPENAI_ONLY.isdisjoint({names[0], names[-1]})
     kind = UnsupportedParameter if unsupported else InvalidRequest
     if extra:
         what = "is not supported here" if unsupported else "is not a known field"
         return kind(f"{param} {what}; leave it out.", param=param)
     if first["type"] == "missing":
         return kind(f"{param} is required.", param=param)
+    if first["type"] == "string_type" and len(_field(first["loc"])) + 1 == len(first["loc"]):
+        return kind(f"{param}: Input should be a string or a list.", param=param)
     return kind(f"{param}: {first['msg']}.", param=param)
 
 
 _UNIONS = frozenset({"content", "stop", "prompt"})
+
+
+def _field(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The location without what lies inside a union."""
+    end = next((depth for depth, part in enumerate(loc, 1) if part in _UNIONS), len(loc))
+    return loc[:end]
 
 
 def _path(loc: tuple[int | str, ...], last_is_field: bool = True) -> str:

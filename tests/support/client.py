@@ -1,0 +1,168 @@
+"""A client whose every response is checked: status, headers, and the body against its schema.
+
+Synchronous over HTTP or in process alike, so that a test reads the same on both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from llm_serve.errors import ServeError
+from tests.support import openai_schemas
+from tests.support.errors import every_error
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+_KINDS = {(cls.status, cls.type, cls.code) for cls in every_error()}
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+@dataclass
+class Stream:
+    """A whole SSE answer, read to its end."""
+
+    response: httpx.Response
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    done: bool = False
+
+    def text(self, index: int = 0) -> str:
+        """What one choice said."""
+        parts = []
+        for chunk in self.chunks:
+            for choice in chunk["choices"]:
+                if choice["index"] == index:
+                    part = choice["delta"].get("content") if "delta" in choice else choice["text"]
+                    parts.append(part or "")
+        return "".join(parts)
+
+    def finish(self, index: int = 0) -> str | None:
+        """The finish reason of one choice, which comes once and last."""
+        reasons = [
+            choice["finish_reason"]
+            for chunk in self.chunks
+            for choice in chunk["choices"]
+            if choice["index"] == index
+        ]
+        assert all(reason is None for reason in reasons[:-1])
+        return reasons[-1] if reasons else None
+
+
+def parse_frames(body: bytes) -> Iterator[str]:
+    """The `data:` of each SSE event; every event must be whole UTF-8 by itself."""
+    assert body.endswith(b"\n\n")
+    for event in body[:-2].split(b"\n\n"):
+        text = event.decode()
+        assert text.startswith("data: "), text
+        yield text.removeprefix("data: ")
+
+
+def parse_stream(response: httpx.Response) -> Stream:
+    """Checks the frames of a stream: each valid, and nothing after `[DONE]` or an error."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert response.headers["cache-control"] == "no-cache"
+    stream = Stream(response)
+    for data in parse_frames(response.content):
+        assert not stream.done, "a frame after [DONE]"
+        assert stream.error is None, "a frame after the error"
+        if data == "[DONE]":
+            stream.done = True
+            continue
+        value = json.loads(data)
+        openai_schemas.check(value, streamed=True)
+        if "error" in value:
+            check_error_object(value)
+            stream.error = value["error"]
+        else:
+            stream.chunks.append(value)
+    assert stream.done != (stream.error is not None), "neither or both of [DONE] and an error"
+    ids = {(c["id"], c["model"], c["created"], c["object"]) for c in stream.chunks}
+    assert len(ids) <= 1, "the chunks of one answer share id, model, created and object"
+    return stream
+
+
+def check_error_object(body: dict[str, Any]) -> None:
+    """OpenAI's error object and nothing else, with something to read in it."""
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["error"]["message"].strip()
+    assert "Traceback" not in body["error"]["message"]
+
+
+def check(response: httpx.Response) -> httpx.Response:
+    """What holds for every response, whatever it answers."""
+    assert len(response.headers.get_list("x-request-id")) == 1, response.headers
+    if response.request.method == "HEAD" or response.status_code == 204:
+        return response
+    if response.headers["content-type"].startswith("text/event-stream"):
+        return response
+    assert response.headers["content-type"] == "application/json", response.text
+    body = response.json()
+    openai_schemas.check(body)
+    if response.status_code >= 400:
+        check_error_object(body)
+        error = body["error"]
+        assert (response.status_code, error["type"], error["code"]) in _KINDS
+        waits = response.headers.get("retry-after")
+        assert (waits is not None) == (response.status_code in (429, 503)), response.headers
+        assert waits is None or 1 <= int(waits) <= 60
+    return response
+
+
+class Api:
+    """The routes, over an httpx client."""
+
+    def __init__(self, client: httpx.Client, model: str | None = None) -> None:
+        self.client = client
+        self.model = model
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return check(self.client.request(method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def health(self) -> dict[str, Any]:
+        view: dict[str, Any] = self.get("/healthz").json()
+        return view
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """`body` as JSON; bytes as they are."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        headers = {"content-type": "application/json", **options.pop("headers", {})}
+        return self.request("POST", path, content=body, headers=headers, **options)
+
+    def chat(self, text: str = "hello there", **fields: Any) -> httpx.Response:
+        return self.post(CHAT, self._body({"messages": user(text)}, fields))
+
+    def complete(self, prompt: Any = "hello there", **fields: Any) -> httpx.Response:
+        return self.post(TEXT, self._body({"prompt": prompt}, fields))
+
+    def chat_stream(self, text: str = "hello there", **fields: Any) -> Stream:
+        return parse_stream(self.chat(text, stream=True, **fields))
+
+    def complete_stream(self, prompt: Any = "hello there", **fields: Any) -> Stream:
+        return parse_stream(self.complete(prompt, stream=True, **fields))
+
+    def _body(self, base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+        model = {} if self.model is None else {"model": self.model}
+        return {**model, **base, **fields}
+
+
+def refused(response: httpx.Response, kind: type[ServeError], param: str | None = None) -> str:
+    """Asserts that this is an error of that kind about that field; returns its sentence."""
+    assert response.status_code == kind.status, response.text
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == (kind.type, kind.code), error
+    assert error["param"] == param, error
+    return str(error["message"])

@@ -1,0 +1,100 @@
+"""One Ray cluster for a test session, and the applications that tests put on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from tests.support.ports import free_port
+from tests.support.waiting import until
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Cluster:
+    """Ray in a child process. Every application has a route prefix of its own."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.log = tempfile.NamedTemporaryFile(prefix="llm-serve-ray-", suffix=".log")  # noqa: SIM115
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.ray_child", str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            cwd=_ROOT,
+        )
+        self._read_answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the child's stdin, upon which it takes the cluster down; then makes sure."""
+        ours = psutil.Process(self.child.pid).children(recursive=True)
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        self.child.stdin.close()
+        try:
+            self.child.wait(60)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.child.stdout.close()
+        for process in psutil.wait_procs(ours, timeout=5)[1]:
+            process.kill()
+        self.log.close()
+
+    def deploy(self, name: str, config: dict[str, Any], *, wait: bool = True) -> str:
+        """The URL of a new application; with `wait`, once no model is loading any more."""
+        prefix = f"/{name}"
+        self._command({"deploy": name, "prefix": prefix, "config": config})
+        url = f"http://127.0.0.1:{self.port}{prefix}"
+        states = ("ok", "degraded") if wait else ("ok", "degraded", "starting")
+        until(lambda: _state(url) in states, f"{url} serves", seconds=60)
+        return url
+
+    def delete(self, name: str) -> None:
+        self._command({"delete": name})
+
+    def replicas(self, app: str, deployment: str) -> list[psutil.Process]:
+        """The processes of a deployment, of this cluster and no other."""
+        title = f"ray::ServeReplica:{app}:{deployment}"
+        found = []
+        for process in psutil.Process(self.child.pid).children(recursive=True):
+            try:
+                if process.cmdline() and process.cmdline()[0].startswith(title):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def _command(self, command: dict[str, Any]) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(json.dumps(command) + "\n")
+        self.child.stdin.flush()
+        self._read_answer()
+
+    def _read_answer(self) -> None:
+        assert self.child.stdout is not None
+        line = self.child.stdout.readline()
+        answer = json.loads(line) if line else {"ok": False, "error": "the child died"}
+        if not answer["ok"]:
+            log = Path(self.log.name).read_text()[-4000:]
+            raise RuntimeError(f"{answer['error']}\n{log}")
+
+
+def _state(url: str) -> str:
+    try:
+        return str(httpx.get(f"{url}/healthz", timeout=5).json()["status"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return "away"
