@@ -13,7 +13,7 @@ from dataclasses import replace
 from llm_serve.api.job import Job
 from llm_serve.api.render import Renderer, error_body, frame
 from llm_serve.backends.base import Backend, Delta, Prompt
-from llm_serve.errors import InternalError, ServeError
+from llm_serve.errors import InternalError, PromptTooLong, ServeError
 
 _LONG_TEXT = 20_000
 """Characters above which tokenizing is moved off the event loop."""
@@ -71,15 +71,18 @@ async def _one(
     backend: Backend, job: Job, prompt: Prompt
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
     async with aclosing(backend.generate(prompt, job.sampling)) as deltas:
-        async for delta in deltas:
-            yield [(0, delta)]
+        try:
+            async for delta in deltas:
+                yield [(0, delta)]
+        except PromptTooLong as error:
+            raise _named(error, job) from None
 
 
 async def _many(
     backend: Backend, job: Job, prompts: list[Prompt]
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
     """Several sequences at once. With a seed, the i-th of a prompt's n samples takes seed + i."""
-    ready: asyncio.Queue[tuple[int, Delta] | BaseException] = asyncio.Queue()
+    ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
 
     async def pump(index: int, prompt: Prompt) -> None:
         sampling = job.sampling
@@ -89,6 +92,8 @@ async def _many(
             async with aclosing(backend.generate(prompt, sampling)) as deltas:
                 async for delta in deltas:
                     ready.put_nowait((index, delta))
+        except PromptTooLong as error:
+            ready.put_nowait(_named(error, job))
         except ServeError as error:
             ready.put_nowait(error)
         except Exception as error:
@@ -101,16 +106,22 @@ async def _many(
         while running:
             batch = []
             item = await ready.get()
-            while True:
-                if isinstance(item, BaseException):
-                    raise item
+            while not isinstance(item, ServeError):
                 batch.append(item)
                 running -= item[1].finish_reason is not None
                 if ready.empty():
                     break
                 item = ready.get_nowait()
-            yield batch
+            if batch:
+                yield batch
+            if isinstance(item, ServeError):
+                raise item
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _named(error: PromptTooLong, job: Job) -> PromptTooLong:
+    """The error about the field that this route calls the prompt; a backend cannot know it."""
+    return PromptTooLong(error.message, param="messages" if job.kind == "chat" else "prompt")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
 from llm_serve.api.render import error_body, frame, to_json
-from llm_serve.errors import InferenceTimeout, ServeError
+from llm_serve.errors import InferenceTimeout, InternalError, ServeError
+
+log = logging.getLogger("llm_serve.api")
 
 
 def json_response(
@@ -28,6 +32,13 @@ def error_response(error: ServeError, headers: Mapping[str, str] | None = None) 
     if error.retry_after_s is not None:
         merged["retry-after"] = str(error.retry_after_s)
     return json_response(error_body(error), error.status, merged)
+
+
+def internal_error(scope: Scope) -> InternalError:
+    """Logs the exception that is being handled; the error names the request and nothing else."""
+    request_id = Headers(scope=scope).get("x-request-id")
+    log.exception("request %s failed", request_id)
+    return InternalError(f"An internal error; the server's log has it under {request_id}.")
 
 
 class JobAnswer(Response):
@@ -54,9 +65,10 @@ class JobAnswer(Response):
 
     async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        clock = asyncio.timeout(self.timeout_s)
         try:
             async with (
-                asyncio.timeout(self.timeout_s),
+                clock,
                 aclosing(self.gateway.generate(self.job)) as messages,
             ):
                 async for message in messages:
@@ -68,10 +80,12 @@ class JobAnswer(Response):
                         begun = True
                         await _start_stream(send)
                     await _send_body(send, message)
-        except TimeoutError:
-            await self._fail(self._timed_out(), begun, scope, receive, send)
         except ServeError as error:
             await self._fail(error, begun, scope, receive, send)
+        except Exception as error:
+            ours = isinstance(error, TimeoutError) and clock.expired()
+            failure = self._timed_out() if ours else internal_error(scope)
+            await self._fail(failure, begun, scope, receive, send)
         if begun:
             await _send_body(send, b"", more=False)
 

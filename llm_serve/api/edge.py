@@ -6,17 +6,15 @@ Pure ASGI middleware, since Starlette's class-based one would buffer cancellatio
 from __future__ import annotations
 
 import hmac
-import logging
 import re
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm_serve.api.answer import error_response
-from llm_serve.errors import InternalError, MissingKey, ServeError, WrongKey
+from llm_serve.api.answer import error_response, internal_error
+from llm_serve.errors import MissingKey, ServeError, WrongKey
 
-log = logging.getLogger("llm_serve.api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/openapi.json")
 """Needs no key. All else does, so that a new route is closed until it is named here."""
@@ -72,12 +70,9 @@ class Edge:
         except ServeError as error:
             await error_response(error)(scope, receive, send)
         except Exception:
-            request_id = headers["x-request-id"]
-            log.exception("request %s failed", request_id)
             if started:
                 raise
-            message = f"An internal error; the server's log has it under {request_id}."
-            await error_response(InternalError(message))(scope, receive, send)
+            await error_response(internal_error(scope))(scope, receive, send)
 
     def _check_key(self, path: str, headers: Headers) -> None:
         """Raises MissingKey or WrongKey. Every key is compared, in constant time."""

@@ -73,8 +73,7 @@ class EchoBackend:
         if room < 1:
             raise PromptTooLong(
                 f"The prompt has {len(prompt.token_ids)} tokens and the context holds "
-                f"{engine.context_length}; shorten the prompt.",
-                param="messages",
+                f"{engine.context_length}; shorten the prompt."
             )
         limit = min(sampling.max_tokens or self.default_max_tokens, room)
         words = [self._word(i) for i in prompt.token_ids] or [" "]
