@@ -1,6 +1,8 @@
-"""The Ray Serve application of a configuration: `deployments.graph:build`."""
+"""The Ray Serve application of a configuration: `deployments.graph:build`.
 
-from __future__ import annotations
+No `from __future__ import annotations` here: Ray Serve reads the annotation of `build` as it stands
+to turn the YAML's `args` into a Config, and a string is not a class.
+"""
 
 import ray
 from ray import serve

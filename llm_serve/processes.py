@@ -1,0 +1,44 @@
+"""What this process started, down to the last grandchild, and how it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Makes processes whose parent dies ours, so that nothing we started can get out of sight."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def descendants() -> list[psutil.Process]:
+    """All that this process started and that still runs. Only ours can be in it."""
+    return psutil.Process().children(recursive=True)
+
+
+def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
+    """Waits `grace_s` for them to end by themselves, then kills those that did not.
+
+    A psutil.Process is a pid and its start time: a pid that was given to another process since
+    is left alone.
+    """
+    _, left = psutil.wait_procs(list(processes), timeout=grace_s)
+    for process in left:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(left, timeout=2)
+
+
+def end_all(grace_s: float = 0.0) -> None:
+    """Ends every descendant, those included that appear meanwhile."""
+    end(descendants(), grace_s)
+    while left := [p for p in descendants() if p.status() != psutil.STATUS_ZOMBIE]:
+        end(left, 0)
