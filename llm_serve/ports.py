@@ -1,0 +1,64 @@
+"""Whether we may listen where we are asked to, and who does already."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+
+import psutil
+
+
+class PortTaken(Exception):
+    """We cannot listen there; the message is a sentence with the remedy."""
+
+
+def require_port(host: str, port: int) -> None:
+    """Raises PortTaken unless a server could be bound to this address now."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise PortTaken(f"{host!r} is no address of this machine; try --host 127.0.0.1.") from None
+    with socket.socket(family, kind, proto) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            raise PortTaken(_why(host, port, error)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is in use{_holder(port)}. Stop that, or choose another with --port."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights than you have; choose one above 1023 with --port."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; try --host 127.0.0.1."
+    return f"Cannot listen on {host}:{port}: {error.strerror}."
+
+
+def _holder(port: int) -> str:
+    """` by NAME (pid N)` where it can be known."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid is not None
+            ):
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""

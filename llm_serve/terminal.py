@@ -1,0 +1,93 @@
+"""What the person at the terminal sees: lines, and progress bars where there is a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from llm_serve.backends.base import LoadProgress, Report, Stage
+
+_STEP = 0.25
+_SAYS: dict[Stage, str] = {
+    "queued": "Waiting to load",
+    "download": "Fetching the weights",
+    "convert": "Converting the weights",
+    "weights": "Loading the weights",
+    "warmup": "Warming up",
+}
+
+
+class Terminal:
+    """Lines to standard output, warnings and errors to standard error."""
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+    def say(self, line: str) -> None:
+        self._out.print(line, markup=False)
+
+    def important(self, line: str) -> None:
+        self._out.print(line, markup=False, style="bold")
+
+    def warn(self, line: str) -> None:
+        self._err.print(f"Warning: {line}", markup=False, style="yellow")
+
+    def error(self, line: str) -> None:
+        self._err.print(f"Error: {line}", markup=False, style="red")
+
+    @contextmanager
+    def progress(self, model_id: str) -> Iterator[Report]:
+        """A bar per stage in a terminal; elsewhere a line per stage and per quarter of it."""
+        if not self._out.is_terminal:
+            yield _Lines(self, model_id)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[percent]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._out) as bars:
+            yield _Bars(bars, model_id)
+
+
+class _Bars:
+    def __init__(self, bars: Progress, model_id: str) -> None:
+        self._bars = bars
+        self._model_id = model_id
+        self._stage: Stage | None = None
+        self._task: TaskID | None = None
+
+    def __call__(self, progress: LoadProgress) -> None:
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            if self._task is not None:
+                self._bars.update(self._task, total=1, completed=1, percent="done")
+            title = f"{_SAYS[progress.stage]} of {self._model_id}"
+            self._task = self._bars.add_task(title, total=None, percent="")
+        if progress.fraction is not None and self._task is not None:
+            self._bars.update(
+                self._task, total=1, completed=progress.fraction, percent=f"{progress.fraction:.0%}"
+            )
+
+
+class _Lines:
+    def __init__(self, terminal: Terminal, model_id: str) -> None:
+        self._terminal = terminal
+        self._model_id = model_id
+        self._stage: Stage | None = None
+        self._next = 0.0
+
+    def __call__(self, progress: LoadProgress) -> None:
+        line = f"{_SAYS[progress.stage]} of {self._model_id}"
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            self._next = _STEP
+            self._terminal.say(f"{line} ...")
+        elif progress.fraction is not None and progress.fraction >= self._next:
+            self._next = (progress.fraction // _STEP + 1) * _STEP
+            self._terminal.say(f"{line}: {progress.fraction:.0%}")
