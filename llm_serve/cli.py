@@ -40,8 +40,9 @@ def serve(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Serve this one model: a hub id, a local folder, or an id of --config.",
-            show_default=DEFAULT_MODEL,
+            help="Serve this one model: a hub id, a local folder, or an id of --config. "
+            f"Default: {DEFAULT_MODEL}",
+            show_default=False,
         ),
     ] = None,
     backend: Annotated[
@@ -52,18 +53,18 @@ def serve(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Where to listen; 0.0.0.0 is every address of this machine.",
-            show_default=DEFAULT_HOST,
+            help=f"Where to listen. Default: {DEFAULT_HOST}, this machine only; 0.0.0.0: everyone.",
+            show_default=False,
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
             metavar="PORT",
-            help="Where to listen, 1 to 65535.",
+            help=f"The port to listen on. Default: {DEFAULT_PORT}",
             min=1,
             max=65535,
-            show_default=str(DEFAULT_PORT),
+            show_default=False,
         ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,

@@ -7,9 +7,16 @@ The same tree is the `args` of the application in `serve_config.yaml`, the argum
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 BackendName = Literal["transformers", "echo"]
 DEFAULT_HOST = "127.0.0.1"
@@ -92,7 +99,7 @@ class ModelConfig(_Tree):
         pattern=r"^[0-9a-f]{64}$",
         description="Of the wheel; the default one's is built in.",
     )
-    engine: TransformersEngine | EchoEngine = Field(default_factory=TransformersEngine)
+    engine: TransformersEngine | EchoEngine = Field(cast(Any, None), validate_default=True)
     defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
     max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
     max_queued: int = Field(64, ge=1, le=65536, description="Requests that wait; past it 429.")
@@ -100,18 +107,14 @@ class ModelConfig(_Tree):
         None, ge=0, le=64, description="null: 1 where the cluster has a GPU, else 0."
     )
 
-    @model_validator(mode="before")
+    @field_validator("engine", mode="before")
     @classmethod
-    def _engine_by_backend(cls, data: Any) -> Any:
+    def _engine_of_the_backend(cls, engine: Any, info: ValidationInfo) -> Any:
         """Reads `engine` as the section of the chosen backend, so that errors name its keys."""
-        if not isinstance(data, dict):
-            return data
-        backend = data.get("backend", "transformers")
-        section = _ENGINES.get(backend)
-        engine = data.get("engine")
-        if section is not None and (engine is None or isinstance(engine, dict)):
-            data = {**data, "engine": section.model_validate(engine or {})}
-        return data
+        section = _ENGINES.get(info.data.get("backend", ""))
+        if section is None:
+            return TransformersEngine()  # `backend` is wrong, and says so
+        return section.model_validate(engine or {}) if not isinstance(engine, _Tree) else engine
 
 
 class ServerConfig(_Tree):

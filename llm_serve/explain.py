@@ -15,22 +15,23 @@ from llm_serve.yamlfile import Loc
 def explain(error: ValidationError, tree: type[BaseModel]) -> Iterator[tuple[Loc, str]]:
     """Place and sentence of each error."""
     for detail in error.errors(include_url=False):
-        yield from _explain(detail, tree)
+        loc: Loc = tuple(detail["loc"])
+        yield loc, _sentence(detail, loc, _models_at(tree, loc[:-1]))
 
 
 def unknown_keys(data: Any, tree: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
     """Keys that `tree` has no field for, at any depth: for trees that drop them in silence."""
-    model = _model(tree)
+    models = _models(tree)
     if isinstance(data, list):
         for index, item in enumerate(data):
             yield from unknown_keys(item, tree, (*loc, index))
-    elif isinstance(data, dict) and model is not None:
-        fields = {f.alias or name: f for name, f in model.model_fields.items()}
+    elif isinstance(data, dict) and models:
+        known = {key: kind for model in models for key, kind in _keys(model).items()}
         for key, value in data.items():
-            if key in fields:
-                yield from unknown_keys(value, fields[key].annotation, (*loc, key))
-            elif key not in model.model_fields:
-                yield (*loc, key), unknown(str(key), fields, loc)
+            if key in known:
+                yield from unknown_keys(value, known[key], (*loc, key))
+            elif not any(key in model.model_fields for model in models):
+                yield (*loc, key), unknown(str(key), known, loc)
 
 
 def unknown(key: str, known: Iterable[str], loc: Loc) -> str:
@@ -48,58 +49,46 @@ def path(loc: Loc) -> str:
     return text.removeprefix(".")
 
 
-def _explain(detail: ErrorDetails, tree: type[BaseModel]) -> Iterator[tuple[Loc, str]]:
-    loc: Loc = tuple(detail["loc"])
-    cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, ValidationError):  # of `engine`, which a validator reads by backend
-        for inner in cause.errors(include_url=False):
-            at: Loc = (*loc, "engine", *inner["loc"])
-            owner = next(m for m in _models(tree) if m.__name__ == cause.title)
-            yield at, _sentence(inner, at, owner)
-        return
-    yield loc, _sentence(detail, loc, _model_at(tree, loc[:-1]))
-
-
-def _sentence(detail: ErrorDetails, loc: Loc, owner: type[BaseModel] | None) -> str:
+def _sentence(detail: ErrorDetails, loc: Loc, owners: list[type[BaseModel]]) -> str:
+    """`owners`: the models that hold the last step of `loc`; several where a field is a union."""
     key = str(loc[-1]) if loc else ""
     if detail["type"] == "extra_forbidden":
-        return unknown(key, owner.model_fields if owner else (), loc[:-1])
+        known = {name for owner in owners if key not in owner.model_fields for name in _keys(owner)}
+        return unknown(key, known, loc[:-1])
+    hint = _hint(owners, key)
     if detail["type"] == "missing":
-        return f"{path(loc)} is missing; add it{_hint(owner, key)}"
+        return f"{path(loc)} is missing; add it{hint}"
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"])
     message = detail["msg"][0].lower() + detail["msg"][1:]
     given = detail["input"]
     shown = f", not {given!r}" if isinstance(given, str | int | float) else ""
-    return f"{path(loc)}: {message}{shown}{_hint(owner, key)}"
+    return f"{path(loc)}: {message}{shown}{hint}"
 
 
-def _hint(owner: type[BaseModel] | None, key: str) -> str:
-    field = owner.model_fields.get(key) if owner else None
-    return f" ({field.description.rstrip('.')})" if field and field.description else ""
+def _hint(owners: list[type[BaseModel]], key: str) -> str:
+    fields = [owner.model_fields[key] for owner in owners if key in owner.model_fields]
+    text = fields[0].description if fields else None
+    return f" ({text.rstrip('.')})" if text else ""
 
 
-def _model_at(tree: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = tree
+def _models_at(tree: Any, loc: Loc) -> list[type[BaseModel]]:
+    models = _models(tree)
     for step in loc:
-        if isinstance(step, str) and model is not None and step in model.model_fields:
-            model = _model(model.model_fields[step].annotation)
-    return model
+        if isinstance(step, str):
+            fields = [m.model_fields[step] for m in models if step in m.model_fields]
+            models = [model for field in fields for model in _models(field.annotation)]
+    return models
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model in `X`, `X | None`, `list[X]` or `tuple[X, ...]`."""
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models in `X`, `X | Y`, `list[X]` or `tuple[X, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         # `args` of a Ray application is BaseModel itself, that is anything.
-        return annotation if annotation is not BaseModel else None
-    return next((m for a in get_args(annotation) if (m := _model(a)) is not None), None)
+        return [annotation] if annotation is not BaseModel else []
+    return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def _models(tree: Any) -> Iterator[type[BaseModel]]:
-    """Every model that an annotation leads to."""
-    if isinstance(tree, type) and issubclass(tree, BaseModel):
-        yield tree
-        for field in tree.model_fields.values():
-            yield from _models(field.annotation)
-    for argument in get_args(tree):
-        yield from _models(argument)
+def _keys(model: type[BaseModel]) -> dict[str, Any]:
+    """What a file may call the fields of this model, and their types."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}

@@ -12,11 +12,11 @@ from llm_serve.backends.base import LoadProgress, Report, Stage
 
 _STEP = 0.25
 _SAYS: dict[Stage, str] = {
-    "queued": "Waiting to load",
-    "download": "Fetching the weights",
-    "convert": "Converting the weights",
-    "weights": "Loading the weights",
-    "warmup": "Warming up",
+    "queued": "Waiting to load {}",
+    "download": "Fetching {}",
+    "convert": "Converting {}",
+    "weights": "Loading {}",
+    "warmup": "Warming up {}",
 }
 
 
@@ -67,7 +67,7 @@ class _Bars:
             self._stage = progress.stage
             if self._task is not None:
                 self._bars.update(self._task, total=1, completed=1, percent="done")
-            title = f"{_SAYS[progress.stage]} of {self._model_id}"
+            title = _SAYS[progress.stage].format(self._model_id)
             self._task = self._bars.add_task(title, total=None, percent="")
         if progress.fraction is not None and self._task is not None:
             self._bars.update(
@@ -83,7 +83,7 @@ class _Lines:
         self._next = 0.0
 
     def __call__(self, progress: LoadProgress) -> None:
-        line = f"{_SAYS[progress.stage]} of {self._model_id}"
+        line = _SAYS[progress.stage].format(self._model_id)
         if progress.stage != self._stage:
             self._stage = progress.stage
             self._next = _STEP

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, Run, environment
 
 from llm_serve import __version__
+from tests.cli.processes import ROOT, Run, environment
 
 
 def test_help_shows_the_options_and_the_commands(run: Run) -> None:
@@ -17,7 +17,7 @@ def test_help_shows_the_options_and_the_commands(run: Run) -> None:
     assert done.returncode == 0
     for word in ("--config", "--model", "--backend", "--host", "--port", "check", "pull"):
         assert word in done.stdout
-    assert "[default: (11424)]" in done.stdout
+    assert "Default: 11424" in done.stdout
     assert "╭" not in done.stdout
     assert "..." not in done.stdout.replace("[ARGS]...", "")
 
