@@ -1,0 +1,147 @@
+"""HAProxy's configuration, the environment of a start, and Ray's token."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from deployments.environment import applied, serve_env, start_env
+from deployments.haproxy import put_right
+from deployments.token import ensure_token
+from tests.cli.processes import ROOT
+
+CONFIG = """\
+global
+    log 127.0.0.1:514 local0 info
+defaults
+    log global
+    errorfile 502 /somewhere/500.http
+    errorfile 503 /somewhere/500.http
+    errorfile 504 /somewhere/500.http
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind 127.0.0.1:11424
+    log /somewhere/metrics.sock len 8192 format rfc5424 local1 debug
+listen stats
+  bind *:8404
+  stats enable
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "bound"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::1", "[::1]")]
+)
+def test_haproxy_listens_where_it_was_asked_to_and_nowhere_else(
+    tmp_path: Path, host: str, bound: str
+) -> None:
+    config = put_right(CONFIG, tmp_path, {"LLM_SERVE_HOST": host})
+    assert re.findall(r"(?m)^ *bind (.*)$", config) == [
+        f"unix@{tmp_path}/prom mode 600",
+        f"{bound}:11424",
+        f"unix@{tmp_path}/stats mode 600",
+    ]
+
+
+def test_a_second_reading_changes_nothing(tmp_path: Path) -> None:
+    once = put_right(CONFIG, tmp_path, {"LLM_SERVE_HOST": "0.0.0.0"})
+    assert put_right(once, tmp_path, {"LLM_SERVE_HOST": "0.0.0.0"}) == once
+
+
+def test_the_access_log_does_not_go_to_the_syslog_unasked(tmp_path: Path) -> None:
+    assert ":514" not in put_right(CONFIG, tmp_path, {})
+    assert "metrics.sock" in put_right(CONFIG, tmp_path, {})
+    asked = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514"}
+    assert ":514" in put_right(CONFIG, tmp_path, asked)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(502, "engine_died"), (503, "model_not_ready"), (504, "inference_timeout")]
+)
+def test_haproxys_own_errors_are_ours(tmp_path: Path, status: int, code: str) -> None:
+    config = put_right(CONFIG, tmp_path, {})
+    page = tmp_path / f"{status}.http"
+    assert f"errorfile {status} {page}\n" in config
+    head, body = page.read_bytes().split(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert json.loads(body)["error"]["code"] == code
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_rays_template_still_has_what_we_change() -> None:
+    from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE as TEMPLATE
+
+    for line in (
+        "frontend prometheus\n    bind :{{",
+        "frontend http_frontend\n    bind {{",
+        "listen stats\n  bind *:{{",
+        "    log {{ config.log_target }} local0 info\n",
+        "errorfile 503 {{",
+    ):
+        assert line in TEMPLATE
+
+
+def test_every_variable_of_serve_env_is_said_why() -> None:
+    text = (ROOT / "deployments" / "serve.env").read_text()
+    for name, value in serve_env().items():
+        assert re.search(rf"(?m)^{name}=", text) or value == "0"
+    for block in text.split("\n\n"):
+        assert block.startswith("#")
+
+
+def test_two_starts_share_no_port_and_no_path(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = start_env(tmp_path / "a", "127.0.0.1", 600)
+    two = start_env(tmp_path / "b", "127.0.0.1", 600)
+    same = {name for name in one if one[name] == two[name]}
+    assert same == {"LLM_SERVE_HOST", "PYTHONPATH", "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"}
+    assert not any("$" in value for value in ({**serve_env(), **one}).values())
+
+
+def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("A_DEFAULT", "chosen by the user")
+    before = dict(os.environ)
+    with applied({"OURS": "1"}, {"A_DEFAULT": "ours", "ANOTHER": "2"}):
+        assert "RAY_ADDRESS" not in os.environ
+        found = [os.environ[name] for name in ("A_DEFAULT", "OURS", "ANOTHER")]
+        assert found == ["chosen by the user", "1", "2"]
+    assert dict(os.environ) == before
+
+
+def test_a_new_token_is_for_its_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".ray" / "auth_token"
+    assert ensure_token({}) == str(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    token = path.read_text()
+    assert len(token) == 64
+    assert ensure_token({}) == str(path)
+    assert path.read_text() == token
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, None),
+        ({"RAY_AUTH_TOKEN": "secret"}, "$RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_TOKEN_PATH": "/some/file"}, "/some/file"),
+    ],
+)
+def test_what_the_user_chose_about_the_token_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], where: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ensure_token(environ) == where
+    assert not (tmp_path / ".ray").exists()
