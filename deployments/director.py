@@ -22,6 +22,8 @@ class ReplicaReport:
 
     model: str
     replica: str
+    actor: str | None
+    """Ray's id of its process, which Ray names when that has died."""
     state: ModelState
     progress: LoadProgress | None = None
     error: str | None = None
@@ -61,6 +63,11 @@ class Director:
         self._heard.pop(replica, None)
         if self._reports.pop(replica, None) is not None:
             await self._publish()
+
+    async def bury(self, actor: str) -> None:
+        """A process is dead, says one who talked to it; if it is not, its next report is near."""
+        for replica in [r.replica for r in self._reports.values() if r.actor == actor]:
+            await self.leave(replica)
 
     async def watch(self, seen: int) -> View:
         """The view once it is another than `seen`, or the same one after a while."""

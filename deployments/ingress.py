@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
@@ -23,6 +23,8 @@ from llm_serve.errors import EngineDied, InternalError, LoadFailed, NotReady, Se
 from llm_serve.status import ModelStatus, ServerStatus, server_state
 
 log = logging.getLogger("ray.serve")
+_BULK = 256 * 1024
+"""Characters above which a job goes by reference: by value, Ray's messages end at 4 MiB."""
 _STATES_BEST_FIRST = ("ready", "loading", "failed", "draining", "queued", "unloaded")
 
 
@@ -39,10 +41,14 @@ class Ingress:
             model_id: handle.options(stream=True, _by_reference=False)
             for model_id, handle in models.items()
         }
+        self._bulk_handles = {
+            model_id: handle.options(stream=True) for model_id, handle in models.items()
+        }
         self._admission = {m.id: Admission(m) for m in config.models}
         self._created = int(time.time())
         self._view = View(0, ())
         self._keys = read_keys(config.server.api_key_file)
+        self._tellings: set[asyncio.Task[None]] = set()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -57,7 +63,8 @@ class Ingress:
         report = self._best_report(job.model)
         _refuse_unless_ready(job.model, report)
         with self._admission[job.model].place():
-            messages = self._handles[job.model].generate.remote(job)
+            handles = self._bulk_handles if job.size > _BULK else self._handles
+            messages = handles[job.model].generate.remote(job)
             try:
                 async for message in messages:
                     yield message
@@ -67,6 +74,8 @@ class Ingress:
                 raise _cause(error) from None
             except (RayError, DeploymentUnavailableError) as error:
                 log.warning("%s failed: %s", job.id, type(error).__name__)
+                if isinstance(error, RayActorError) and error.actor_id is not None:
+                    self._bury(error.actor_id)
                 raise EngineDied(
                     f"The engine of {job.model} died while it worked on this request; "
                     "send it again."
@@ -95,6 +104,20 @@ class Ingress:
     def _best_report(self, model_id: str) -> ReplicaReport | None:
         mine = [r for r in self._view.reports if r.model == model_id]
         return min(mine, key=lambda r: _STATES_BEST_FIRST.index(r.state), default=None)
+
+    def _bury(self, actor: str) -> None:
+        """What a dead replica last said must not stand until the director misses its reports."""
+        alive = tuple(r for r in self._view.reports if r.actor != actor)
+        self._view = View(self._view.version, alive)
+        task = asyncio.get_running_loop().create_task(self._tell_of_death(actor))
+        self._tellings.add(task)
+        task.add_done_callback(self._tellings.discard)
+
+    async def _tell_of_death(self, actor: str) -> None:
+        try:
+            await self._director.bury.remote(actor)
+        except Exception as error:
+            log.warning("the director did not hear of a death: %s", type(error).__name__)
 
     async def _watch(self) -> None:
         """Keeps the newest view; the last one stays in force while the director is away."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
+import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -20,6 +21,8 @@ from llm_serve.errors import InternalError, LoadFailed
 from llm_serve.execution import run
 
 log = logging.getLogger("ray.serve")
+_PIECE = 1 << 20
+"""Bytes of one message to the ingress at most: Ray's messages by value end at 4 MiB."""
 
 
 class Model:
@@ -32,7 +35,8 @@ class Model:
         self._director = director
         self._backend = create(config)
         replica = serve.get_replica_context().replica_id.unique_id
-        self._report = ReplicaReport(config.id, replica, "loading")
+        actor = ray.get_runtime_context().get_actor_id()
+        self._report = ReplicaReport(config.id, replica, actor, "loading")
         self._changed = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -43,10 +47,13 @@ class Model:
         """Encoded messages of `llm_serve.execution.run`; waits for a load that is under way."""
         await asyncio.shield(self._loading)
         if self._report.state == "failed":
-            raise LoadFailed(self._report.error or "The model could not be loaded.")
+            raise LoadFailed(
+                self._report.error or "The model could not be loaded.", retry_after_s=60
+            )
         async with aclosing(run(self._backend, job)) as messages:
             async for message in messages:
-                yield message
+                for start in range(0, len(message), _PIECE):
+                    yield message[start : start + _PIECE]
 
     async def check_health(self) -> None:
         """Raises when the engine can no longer answer; Ray Serve then replaces this replica."""

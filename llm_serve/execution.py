@@ -52,8 +52,7 @@ async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
 
 async def _encode(backend: Backend, job: Job) -> list[Prompt]:
     if job.kind == "chat":
-        size = sum(len(message["content"]) for message in job.messages)
-        if size > _LONG_TEXT:
+        if job.size > _LONG_TEXT:
             return [await asyncio.to_thread(backend.encode_chat, list(job.messages))]
         return [backend.encode_chat(list(job.messages))]
     prompts = []

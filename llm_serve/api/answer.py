@@ -71,11 +71,11 @@ class JobAnswer(Response):
                 clock,
                 aclosing(self.gateway.generate(self.job)) as messages,
             ):
+                if not self.job.stream:
+                    body = b"".join([message async for message in messages])
+                    await Response(body, media_type="application/json")(scope, receive, send)
+                    return
                 async for message in messages:
-                    if not self.job.stream:
-                        answer = Response(message, media_type="application/json")
-                        await answer(scope, receive, send)
-                        return
                     if not begun:
                         begun = True
                         await _start_stream(send)

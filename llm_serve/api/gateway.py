@@ -10,7 +10,8 @@ from llm_serve.status import ServerStatus
 
 
 class Gateway(Protocol):
-    """What the routes need. `generate` yields the encoded messages of `llm_serve.execution.run`.
+    """What the routes need. `generate` yields the encoded messages of `llm_serve.execution.run`,
+    a large one in pieces.
 
     It raises ServeError, before its first message or later; closing it frees the request's place
     within a second. `status` is in memory and costs no call.

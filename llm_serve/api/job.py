@@ -24,3 +24,9 @@ class Job:
     stream: bool = False
     include_usage: bool = False
     echo: bool = False
+
+    @property
+    def size(self) -> int:
+        """Characters and token ids of the input: how much there is to move and to tokenize."""
+        texts = sum(len(value) for message in self.messages for value in message.values())
+        return texts + sum(len(prompt) for prompt in self.prompts)

@@ -54,11 +54,12 @@ class Cluster:
             process.kill()
         self.log.close()
 
-    def deploy(self, name: str, config: dict[str, Any], *, wait: bool = True) -> str:
+    def deploy(
+        self, name: str, config: dict[str, Any], prefix: str, *, wait: bool = True
+    ) -> str:
         """The URL of a new application; with `wait`, once no model is loading any more."""
-        prefix = f"/{name}"
         self._command({"deploy": name, "prefix": prefix, "config": config})
-        url = f"http://127.0.0.1:{self.port}{prefix}"
+        url = f"http://127.0.0.1:{self.port}{prefix}".rstrip("/")
         states = ("ok", "degraded") if wait else ("ok", "degraded", "starting")
         until(lambda: _state(url) in states, f"{url} serves", seconds=60)
         return url

@@ -1,0 +1,77 @@
+"""One Ray cluster for the session, and on it the applications that the tests share.
+
+Everything here runs through HAProxy, as a client meets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.client import Api
+from tests.support.cluster import Cluster
+from tests.support.inprocess import echo
+from tests.support.waiting import until
+
+MODELS = [
+    echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
+    echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
+    echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
+    echo("echo/fails", fail_after_tokens=3),
+    echo("echo/exits", exit_after_tokens=3),
+]
+KEY = "sk-secret"
+STRICT_TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def server_url(cluster: Cluster) -> str:
+    """The application at `/`, with a model for each behaviour."""
+    return cluster.deploy("main", {"models": MODELS}, "/")
+
+
+@pytest.fixture(scope="session")
+def server(server_url: str) -> Iterator[Api]:
+    with httpx.Client(base_url=server_url, timeout=60) as client:
+        yield Api(client)
+
+
+@pytest.fixture
+def idle(server: Api) -> Iterator[Api]:
+    """The server, with nothing running before and nothing left running after."""
+
+    def nothing_runs() -> bool:
+        health = server.health()
+        return health["running"] == health["queue_depth"] == 0
+
+    until(nothing_runs, "no request is running before the test", seconds=10)
+    yield server
+    until(nothing_runs, "no request is left running after the test", seconds=10)
+
+
+@pytest.fixture(scope="session")
+def strict(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Under a route prefix: a key is wanted, an answer may take a second and a body 64 KiB."""
+    keys: Path = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text(f"# the tests'\n{KEY}\n")
+    config = {
+        "models": [echo("echo/drip", token_s=0.3, max_running=1, max_queued=8)],
+        "server": {
+            "api_key_file": str(keys),
+            "inference_timeout_s": STRICT_TIMEOUT_S,
+            "max_body_mb": 0.0625,
+        },
+    }
+    url = cluster.deploy("strict", config, "/strict")
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
+        yield Api(client)
