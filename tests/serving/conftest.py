@@ -29,19 +29,14 @@ STRICT_TIMEOUT_S = 1.0
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    with Cluster() as cluster:
+    """The application at `/` has a model for each behaviour."""
+    with Cluster({"models": MODELS}) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def server_url(cluster: Cluster) -> str:
-    """The application at `/`, with a model for each behaviour."""
-    return cluster.deploy("main", {"models": MODELS}, "/")
-
-
-@pytest.fixture(scope="session")
-def server(server_url: str) -> Iterator[Api]:
-    with httpx.Client(base_url=server_url, timeout=60) as client:
+def server(cluster: Cluster) -> Iterator[Api]:
+    with httpx.Client(base_url=cluster.url, timeout=60) as client:
         yield Api(client)
 
 
@@ -71,7 +66,7 @@ def strict(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "max_body_mb": 0.0625,
         },
     }
-    url = cluster.deploy("strict", config, "/strict")
+    url = cluster.deploy("strict", config)
     headers = {"authorization": f"Bearer {KEY}"}
     with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
         yield Api(client)

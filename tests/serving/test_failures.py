@@ -39,11 +39,11 @@ def _answers_again(api: Api, model: str) -> None:
 def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(
     idle: Api, cluster: Cluster
 ) -> None:
-    before = {p.pid for p in cluster.replicas("main", "Model:echo--exits")}
+    before = {p.pid for p in cluster.replicas("Model:echo--exits")}
     refused(idle.chat("a b c d e", model="echo/exits"), EngineDied)
     assert idle.chat("hi", model="echo/fast").status_code == 200
     _answers_again(idle, "echo/exits")
-    after = {p.pid for p in cluster.replicas("main", "Model:echo--exits")}
+    after = {p.pid for p in cluster.replicas("Model:echo--exits")}
     assert before
     assert not before & after
 
@@ -57,7 +57,7 @@ def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(
 def test_a_dead_engine_is_not_shown_as_ready(idle: Api, cluster: Cluster) -> None:
     with live(idle, "echo/slow", "a " * 2000) as stream:
         stream.read(1)
-        (replica,) = cluster.replicas("main", "Model:echo--slow")
+        (replica,) = cluster.replicas("Model:echo--slow")
         replica.kill()
         stream.read()
     assert stream.error is not None
@@ -76,10 +76,10 @@ def test_a_dead_engine_is_not_shown_as_ready(idle: Api, cluster: Cluster) -> Non
 
 def test_while_a_model_loads_and_after_it_failed(cluster: Cluster) -> None:
     models = [
-        echo("echo/late", load_s=4),
-        echo("echo/bad", load_s=1, load_error="The file is damaged; pull it again."),
+        echo("echo/late", load_s=6),
+        echo("echo/bad", load_s=4, load_error="The file is damaged; pull it again."),
     ]
-    url = cluster.deploy("cold", {"models": models}, "/cold", wait=False)
+    url = cluster.deploy("cold", {"models": models}, wait=False)
     with httpx.Client(base_url=url, timeout=60) as client:
         api = Api(client)
         health = api.health()
@@ -114,7 +114,7 @@ def test_while_a_model_loads_and_after_it_failed(cluster: Cluster) -> None:
 
 def test_the_director_may_be_killed(idle: Api, cluster: Cluster) -> None:
     """Serving goes on while it is away, on the last view; the next director learns all again."""
-    (director,) = cluster.replicas("main", "Director")
+    (director,) = cluster.replicas("Director")
     with live(idle, "echo/slow", "a " * 60) as stream:
         stream.read(1)
         director.kill()
@@ -127,7 +127,7 @@ def test_the_director_may_be_killed(idle: Api, cluster: Cluster) -> None:
         assert stream.text == "a " * 60
 
     def replaced() -> bool:
-        return bool({p.pid for p in cluster.replicas("main", "Director")} - {director.pid})
+        return bool({p.pid for p in cluster.replicas("Director")} - {director.pid})
 
     until(replaced, "there is a new director", seconds=30, every=0.2)
     # Only through the new director can the ingress learn that a model has come back.

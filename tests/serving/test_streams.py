@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.client import Api, Stream, check, parse_stream, user
+from tests.support.cluster import Cluster
 from tests.support.streaming import live
 
 pytestmark = pytest.mark.ray
@@ -90,9 +91,9 @@ def test_a_large_prompt_and_a_large_answer_pass(server: Api) -> None:
     assert stream.text() == text
 
 
-def test_requests_share_connections(server_url: str) -> None:
+def test_requests_share_connections(cluster: Cluster) -> None:
     """Ten requests of every kind on one connection, the refused ones among them."""
-    with httpx.Client(base_url=server_url, limits=httpx.Limits(max_connections=1)) as client:
+    with httpx.Client(base_url=cluster.url, limits=httpx.Limits(max_connections=1)) as client:
         api = Api(client)
         for _ in range(2):
             assert api.chat("a b", model="echo/fast").status_code == 200

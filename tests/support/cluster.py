@@ -1,4 +1,4 @@
-"""One Ray cluster for a test session, and the applications that tests put on it."""
+"""Ray in a child process: a server as `llm-serve` starts it, and more applications beside it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from tests.support.ports import free_port
+from deployments.environment import free_port
+from deployments.schema import APPLICATION
 from tests.support.waiting import until
 
 _ROOT = Path(__file__).parents[2]
 
 
 class Cluster:
-    """Ray in a child process. Every application has a route prefix of its own."""
+    """The configured application is at `/`; `deploy` adds others under prefixes of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: dict[str, Any]) -> None:
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.log = tempfile.NamedTemporaryFile(prefix="llm-serve-ray-", suffix=".log")  # noqa: SIM115
         self.child = subprocess.Popen(
             [sys.executable, "-m", "tests.support.ray_child", str(self.port)],
@@ -33,7 +35,7 @@ class Cluster:
             text=True,
             cwd=_ROOT,
         )
-        self._read_answer()
+        self._send(config)
 
     def __enter__(self) -> Self:
         return self
@@ -54,22 +56,20 @@ class Cluster:
             process.kill()
         self.log.close()
 
-    def deploy(
-        self, name: str, config: dict[str, Any], prefix: str, *, wait: bool = True
-    ) -> str:
+    def deploy(self, name: str, config: dict[str, Any], *, wait: bool = True) -> str:
         """The URL of a new application; with `wait`, once no model is loading any more."""
-        self._command({"deploy": name, "prefix": prefix, "config": config})
-        url = f"http://127.0.0.1:{self.port}{prefix}".rstrip("/")
+        self._send({"deploy": name, "prefix": f"/{name}", "config": config})
+        url = f"{self.url}/{name}"
         states = ("ok", "degraded") if wait else ("ok", "degraded", "starting")
         until(lambda: _state(url) in states, f"{url} serves", seconds=60)
         return url
 
     def delete(self, name: str) -> None:
-        self._command({"delete": name})
+        self._send({"delete": name})
 
-    def replicas(self, app: str, deployment: str) -> list[psutil.Process]:
-        """The processes of a deployment, of this cluster and no other."""
-        title = f"ray::ServeReplica:{app}:{deployment}"
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of a deployment of the application at `/`, and of this cluster only."""
+        title = f"ray::ServeReplica:{APPLICATION}:{deployment}"
         found = []
         for process in psutil.Process(self.child.pid).children(recursive=True):
             try:
@@ -79,13 +79,10 @@ class Cluster:
                 continue
         return found
 
-    def _command(self, command: dict[str, Any]) -> None:
+    def _send(self, command: dict[str, Any]) -> None:
         assert self.child.stdin is not None
         self.child.stdin.write(json.dumps(command) + "\n")
         self.child.stdin.flush()
-        self._read_answer()
-
-    def _read_answer(self) -> None:
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
         answer = json.loads(line) if line else {"ok": False, "error": "the child died"}
