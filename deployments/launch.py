@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -22,6 +20,7 @@ import httpx
 import psutil
 
 from deployments.environment import applied, haproxy_is_on, serve_env, start_env
+from deployments.folder import own_folder
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
@@ -61,8 +60,7 @@ class Cluster:
 
         Ray's processes are bound to the calling thread and die with it: call from the main one.
         """
-        folder = Path(tempfile.mkdtemp(prefix="llm-", dir=_short_temp()))
-        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = self._cleanup.enter_context(own_folder())
         variables = start_env(folder, self._host, self.config.server.inference_timeout_s)
         self._cleanup.enter_context(applied(variables, serve_env()))
         self.token = ensure_token(os.environ)
@@ -208,11 +206,6 @@ def _reachable(host: str) -> str:
     """The host part of a URL that reaches this address from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
-
-
-def _short_temp() -> str | None:
-    """The temporary folder, unless its path would be too long for a unix socket in it."""
-    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > 20 else None
 
 
 def _last_line(text: str) -> str:

@@ -12,6 +12,7 @@ from llm_serve import __version__
 from llm_serve.choose import BadChoice, choose
 from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
 from llm_serve.errors import LoadFailed
+from llm_serve.logfile import log_to_file
 from llm_serve.servefile import ServeFile
 from llm_serve.terminal import Terminal
 from llm_serve.yamlfile import BadFile
@@ -86,7 +87,10 @@ def serve(
         typer.echo(__version__)
         return
     terminal = Terminal()
-    raise typer.Exit(_serve(terminal, config, model, backend, host, port))
+    log = log_to_file()
+    code = _serve(terminal, config, model, backend, host, port)
+    _show(log, code, terminal)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -126,6 +130,7 @@ def pull(
     from llm_serve.models import resolve, weights_bytes
 
     terminal = Terminal()
+    log = log_to_file()
     try:
         wanted = choose(_read(config).config, model, None).default_model
         if wanted.backend == "echo":
@@ -138,6 +143,7 @@ def pull(
         raise typer.Exit(_USAGE) from None
     except LoadFailed as error:
         terminal.error(error.message)
+        _show(log, 1, terminal)
         raise typer.Exit(1) from None
     terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")
 
@@ -159,6 +165,11 @@ def _serve(
     from deployments.run import serve as run
 
     return run(chosen, host or found.host, port or found.port, terminal, found.schema)
+
+
+def _show(log: Path, code: int, terminal: Terminal) -> None:
+    if code == 1 and log.exists():
+        terminal.say(f"Details are in {log}")
 
 
 def _read(file: Path | None) -> ServeFile:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployments.environment import applied, serve_env, start_env
+from deployments.folder import own_folder
 from deployments.haproxy import put_right
 from deployments.token import ensure_token
 from tests.cli.processes import ROOT
@@ -87,6 +88,18 @@ def test_rays_template_still_has_what_we_change() -> None:
         "errorfile 503 {{",
     ):
         assert line in TEMPLATE
+
+
+def test_folders_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    dead = Path("/tmp/llm-999999999-abcdefgh")
+    dead.mkdir()
+    with own_folder() as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        with own_folder():
+            assert folder.exists()
+    assert not dead.exists()
+    assert not folder.exists()
 
 
 def test_every_variable_of_serve_env_is_said_why() -> None:

@@ -81,6 +81,14 @@ def test_a_folder_without_a_model_is_a_sentence(run: Run, port: int) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_model_id_that_the_hub_does_not_give(run: Run, port: int) -> None:
+    done = run("--model", "no/such-model", "--port", str(port), HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "no/such-model" in done.stderr
+    assert "Starting Ray" not in done.stdout
+
+
 def test_the_command_line_needs_no_ray_to_say_its_help() -> None:
     code = (
         "import sys; import llm_serve.cli; "

@@ -1,0 +1,37 @@
+"""A folder of its own for each start, and the end of those that a kill left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+_LONGEST = 20  # a unix socket's path has 107 characters, and Ray puts a node's id of 56 into it
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for this user alone, with a short path; removed at the end of the block."""
+    parent = Path(tempfile.gettempdir())
+    if os.name == "posix" and len(str(parent)) > _LONGEST:
+        parent = Path("/tmp")
+    _sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"llm-{os.getpid()}-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Removes our folders whose process is gone."""
+    for folder in parent.glob("llm-*-*"):
+        pid = re.fullmatch(r"llm-(\d+)-\w{8}", folder.name)
+        if pid and not psutil.pid_exists(int(pid[1])) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
