@@ -48,7 +48,6 @@ def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
             config=config,
             dtype=pick_dtype(engine.dtype, device),
             device_map=str(device) if device.type != "cpu" else None,
-            attn_implementation="sdpa",
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -129,17 +128,15 @@ def explained(model_id: str) -> Iterator[None]:
         if "memory" in str(error).lower():
             raise LoadFailed(_out_of_memory(model_id)) from error
         raise LoadFailed(f"{model_id} could not be loaded by transformers.") from error
-    except (OSError, KeyError) as error:
-        raise LoadFailed(
-            f"Files of {model_id} are missing or broken: a config, a tokenizer and safetensors "
-            "weights are needed. Fetch the model again."
-        ) from error
-    except ValueError as error:
+    except (OSError, KeyError, ValueError) as error:
         if "does not recognize this architecture" in str(error):
             raise LoadFailed(
                 f"{model_id} has an architecture that this version of transformers does not know."
             ) from error
-        raise LoadFailed(f"{model_id} could not be loaded by transformers.") from error
+        raise LoadFailed(
+            f"Files of {model_id} are missing or broken: a config, a tokenizer and safetensors "
+            "weights are needed. Fetch the model again."
+        ) from error
     except Exception as error:  # safetensors, tokenizers and jinja have errors of their own
         raise LoadFailed(
             f"Files of {model_id} are broken ({type(error).__name__}). Fetch the model again."

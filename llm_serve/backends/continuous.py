@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
@@ -19,7 +19,7 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 from transformers.generation.continuous_batching.requests import GenerationOutput
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
-from llm_serve.backends import sampler
+from llm_serve.backends import paged_attention, sampler
 from llm_serve.backends.base import Sampling
 from llm_serve.errors import EngineDied
 
@@ -111,6 +111,7 @@ class Engine:
         kv_cache_tokens: int,
         max_batch_tokens: int,
         max_running: int,
+        attention: Literal["auto", "stock"] = "auto",
     ) -> None:
         SCHEDULER_MAPPING["llm_serve"] = Scheduler
         pages = kv_cache_tokens // PAGE_TOKENS
@@ -131,6 +132,10 @@ class Engine:
                 auto_switch_to_flash=False,
             ),
         )
+        if attention == "auto" and paged_attention.fits(model):
+            paged_attention.install(model)
+            # Steps that only decode then come with a table of pages instead of long index lists.
+            self._manager.continuous_batching_config.max_blocks_per_request = pages
         self._manager.logit_processor = sampler.Sampler()
         self._router = self._manager.output_router = Router()
         self._manager.batch_processor = self._manager._create_batch_processor()

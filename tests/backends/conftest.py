@@ -11,9 +11,10 @@ import pytest
 
 from llm_serve.backends.base import Delta, Prompt, Sampling
 from llm_serve.backends.transformers import TransformersBackend
-from llm_serve.config import ModelConfig, TransformersEngine, default_config
+from llm_serve.config import ModelConfig, SamplingDefaults, TransformersEngine, default_config
 
 MODEL_ID = "smol"
+DEFAULT_MAX_TOKENS = 48
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,7 @@ def loaded(folder: Path, **engine: Any) -> TransformersBackend:
     config = ModelConfig(
         id=MODEL_ID,
         source=str(folder),
+        defaults=SamplingDefaults(max_tokens=DEFAULT_MAX_TOKENS),
         engine=TransformersEngine(**{"dtype": "float32", "device": "cpu", **engine}),
     )
     backend = TransformersBackend(config)

@@ -1,0 +1,187 @@
+"""Every sampling option against its definition, on logits made by hand."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from llm_serve.backends.base import Sampling  # noqa: E402
+from llm_serve.backends.sampler import CANDIDATES, Sampler, Sequence, choose  # noqa: E402
+
+VOCABULARY = 4096
+
+
+@pytest.fixture
+def logits() -> Any:
+    return torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(3)) * 2
+
+
+def draw(logits: Any, count: int = 1, **sampling: Any) -> list[int]:
+    """So many tokens of one sequence that has these logits at every step."""
+    sequence = Sequence(Sampling(**{"seed": 0, **sampling}))
+    return choose([sequence] * count, logits.expand(count, -1)).tolist()
+
+
+def step(sampler: Sampler, sequences: list[Sequence], logits: Any) -> list[int]:
+    """What transformers does with a sampler in one step; one row waits for its prompt."""
+    requests = [
+        SimpleNamespace(
+            has_new_token=True, state=SimpleNamespace(logit_processor_kwargs={"sequence": s})
+        )
+        for s in sequences
+    ]
+    requests.append(SimpleNamespace(has_new_token=False, state=None))
+    sampler.prepare_tensor_args(requests, torch.empty(0))
+    scores = torch.cat([logits, logits[:1]]).clone()
+    if sampler.do_processing:
+        scores = sampler(torch.empty(0), scores, torch.empty(0))
+    return scores.argmax(-1)[: len(sequences)].tolist()
+
+
+def nucleus(logits: Any, top_p: float, temperature: float = 1.0) -> set[int]:
+    """The definition: the fewest most likely tokens whose probabilities sum up to top_p."""
+    probabilities = (logits / temperature).softmax(-1).double()
+    total, chosen = 0.0, set()
+    for i in probabilities.argsort(descending=True).tolist():
+        if total >= top_p:
+            break
+        total += float(probabilities[i])
+        chosen.add(i)
+    return chosen
+
+
+def test_a_greedy_step_is_left_alone(logits: Any) -> None:
+    sampler = Sampler()
+    greedy = Sequence(Sampling(temperature=0))
+    assert step(sampler, [greedy, greedy], torch.stack([logits, logits.flip(0)])) == [
+        int(logits.argmax()),
+        int(logits.flip(0).argmax()),
+    ]
+    assert sampler.do_processing is False
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-9}, {"temperature": 0}],
+)
+def test_narrow_sampling_is_greedy(logits: Any, options: dict[str, Any]) -> None:
+    assert set(draw(logits, 20, **options)) == {int(logits.argmax())}
+
+
+@pytest.mark.parametrize("top_k", [2, 5, CANDIDATES + 1, VOCABULARY, 10 * VOCABULARY])
+def test_top_k_draws_from_the_k_likeliest(logits: Any, top_k: int) -> None:
+    allowed = set(logits.topk(min(top_k, VOCABULARY)).indices.tolist())
+    drawn = set(draw(logits * 0.01, 400, top_k=top_k))
+    assert drawn <= allowed
+    assert len(drawn) == top_k if top_k <= 5 else len(drawn) > 100
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_top_p_draws_from_the_nucleus(logits: Any, top_p: float, temperature: float) -> None:
+    allowed = nucleus(logits, top_p, temperature)
+    drawn = set(draw(logits, 500, top_p=top_p, temperature=temperature))
+    assert drawn <= allowed
+    assert len(drawn) > min(len(allowed), 100) / 2
+
+
+def test_top_p_looks_further_where_the_likeliest_are_not_enough() -> None:
+    flat = torch.linspace(0, 0.001, VOCABULARY)
+    drawn = set(draw(flat, 2000, top_p=0.5))
+    assert drawn <= nucleus(flat, 0.5)
+    assert len(drawn) > 4 * CANDIDATES
+
+
+def test_min_p_cuts_below_a_share_of_the_likeliest(logits: Any) -> None:
+    probabilities = logits.softmax(-1)
+    allowed = set((probabilities >= 0.2 * probabilities.max()).nonzero().flatten().tolist())
+    for more in ({}, {"top_p": 0.99999}, {"top_k": VOCABULARY}):
+        assert set(draw(logits, 1000, min_p=0.2, **more)) == allowed
+
+
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.999999}, {"top_k": VOCABULARY - 1}])
+def test_frequencies_follow_the_probabilities(options: dict[str, Any]) -> None:
+    logits = torch.full((VOCABULARY,), -30.0)
+    logits[:4] = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
+    counts = Counter(draw(logits, 4000, **options))
+    assert [counts[i] / 4000 for i in range(4)] == pytest.approx([0.5, 0.25, 0.15, 0.1], abs=0.03)
+
+
+def test_temperature_sharpens(logits: Any) -> None:
+    best = int(logits.argmax())
+    cool, warm = (Counter(draw(logits, 500, temperature=t))[best] for t in (0.3, 1.5))
+    assert cool > 2 * warm
+
+
+def test_a_seed_repeats_and_another_differs(logits: Any) -> None:
+    for options in ({}, {"top_p": 0.9}):
+        assert draw(logits, 30, seed=1, **options) == draw(logits, 30, seed=1, **options)
+        assert draw(logits, 30, seed=1, **options) != draw(logits, 30, seed=2, **options)
+        assert draw(logits, 30, seed=None, **options) != draw(logits, 30, seed=None, **options)
+
+
+def test_a_seed_means_the_same_among_others(logits: Any) -> None:
+    rows = torch.stack([logits, logits.flip(0), logits * 0.001, logits * 2])
+    options = [{"top_p": 0.9}, {}, {"top_p": 0.95, "top_k": 900}, {"min_p": 0.1}]
+    alone = [
+        draw(row, 10, seed=i, **o) for i, (row, o) in enumerate(zip(rows, options, strict=True))
+    ]
+    sequences = [Sequence(Sampling(seed=i, **o)) for i, o in enumerate(options)]
+    together = [choose(sequences, rows).tolist() for _ in range(10)]
+    assert [list(column) for column in zip(*together, strict=True)] == alone
+
+
+def test_penalties_follow_the_formula(logits: Any) -> None:
+    sampler, base = Sampler(), logits[None]
+    sequence = Sequence(Sampling(temperature=0, frequency_penalty=0.7, presence_penalty=0.4))
+    counts: Counter[int] = Counter()
+    for _ in range(30):
+        expected = base[0].clone()
+        for token, count in counts.items():
+            expected[token] -= 0.7 * count + 0.4
+        (token,) = step(sampler, [sequence], base)
+        assert token == int(expected.argmax())
+        counts[token] += 1
+    assert max(counts.values()) > 1
+
+
+def test_a_negative_penalty_repeats(logits: Any) -> None:
+    sequence = Sequence(Sampling(temperature=0, presence_penalty=-2.0))
+    sampler = Sampler()
+    assert len({step(sampler, [sequence], logits[None])[0] for _ in range(5)}) == 1
+
+
+def test_bias_forces_and_bans(logits: Any) -> None:
+    best = int(logits.argmax())
+    sampler = Sampler()
+    forced = Sequence(Sampling(temperature=1, seed=0, logit_bias=((7, 100.0),)))
+    banned = Sequence(Sampling(temperature=0, logit_bias=((best, -100.0),)))
+    tokens = step(sampler, [forced, banned], torch.stack([logits, logits]))
+    assert tokens == [7, int(logits.topk(2).indices[1])]
+
+
+def test_logprobs_are_the_models_own(logits: Any) -> None:
+    sampler, expected = Sampler(), logits.log_softmax(-1)
+    odd = Sampling(
+        temperature=0.3, seed=5, logprobs=3, frequency_penalty=1, logit_bias=((7, 100.0),)
+    )
+    sequences = [Sequence(Sampling(temperature=0, logprobs=0)), Sequence(odd)]
+    tokens = step(sampler, sequences, torch.stack([logits, logits]))
+    (first,), (second,) = (s.logprobs for s in sequences)
+    assert first[0] == pytest.approx(float(expected.max()))
+    assert first[1:] == ([], [])
+    assert second[0] == pytest.approx(float(expected[tokens[1]]))
+    assert tokens[1] == 7
+    assert second[1] == expected.topk(3).indices.tolist()
+    assert second[2] == pytest.approx(expected.topk(3).values.tolist())
+
+
+def test_a_copy_of_a_sequence_is_the_sequence() -> None:
+    sequence = Sequence(Sampling())
+    assert copy.deepcopy({"sequence": sequence})["sequence"] is sequence
