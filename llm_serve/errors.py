@@ -1,7 +1,7 @@
 """Every error that a client can see. The hierarchy is the HTTP contract.
 
     ServeError
-    ├── InvalidRequest            400  invalid_request_error
+    ├── InvalidRequest            400  invalid_request
     │   ├── UnknownModel          400  model_not_found
     │   ├── ModelMismatch         400  model_mismatch
     │   ├── PromptTooLong         400  context_length_exceeded

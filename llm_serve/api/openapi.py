@@ -66,11 +66,23 @@ def document() -> _Json:
             "/openapi.json": {"get": _read("openapi", "This document", "Document", (500,))},
         },
         "components": {
-            "schemas": {**definitions["$defs"], **_ANSWERS},
+            "schemas": {**_null_is_absent(definitions["$defs"]), **_ANSWERS},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
     }
+
+
+def _null_is_absent(bodies: _Json) -> _Json:
+    """Optional fields may be null too, as `llm_serve.api.schemas` has it for every one."""
+    for schema in bodies.values():
+        for name, field in schema["properties"].items():
+            if name not in schema.get("required", ()) and {"type": "null"} not in field.get(
+                "anyOf", ()
+            ):
+                notes = {k: field.pop(k) for k in ("title", "description", "default") if k in field}
+                schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **notes}
+    return bodies
 
 
 def _ref(name: str) -> _Json:

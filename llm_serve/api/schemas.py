@@ -10,11 +10,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 LogitBias = Annotated[float, Field(ge=-100, le=100)]
+
+
+def _bool_only(value: Any) -> Any:
+    """Python holds 0 for equal to False, and so does pydantic's `Literal[False]`."""
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
+    return value
+
+
+Off = Annotated[Literal[False], BeforeValidator(_bool_only)]
 
 MAX_TOKENS = 8192  # the guide's upper end of max_tokens and max_completion_tokens
 
@@ -57,7 +68,7 @@ class Message(_Body):
 
 class StreamOptions(_Body):
     include_usage: bool = False
-    include_obfuscation: Literal[False] = False
+    include_obfuscation: Off = False
 
 
 class TextFormat(_Body):
@@ -99,7 +110,7 @@ class ChatRequest(_Sampled):
     response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
     metadata: dict[str, str] | None = Field(None, description="Accepted; has no effect.")
-    store: Literal[False] = False
+    store: Off = False
     service_tier: Literal["auto", "default"] | None = None
     safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
     prompt_cache_key: str | None = Field(None, description="Accepted; has no effect.")

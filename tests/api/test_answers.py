@@ -8,7 +8,13 @@ from tests.support.client import Api
 from tests.support.inprocess import echo, serving
 
 WORDS = "one two three four"
-ODD = ["😀 🏳️‍🌈 👨‍👩‍👧‍👦", "你好，世界 再见", 'quote " backslash \\ newline \n tab \t', "data: [DONE]\n\n", "\u2028\u0000"]
+ODD = [
+    "😀 🏳️‍🌈 👨‍👩‍👧‍👦",
+    "你好，世界 再见",
+    'quote " backslash \\ newline \n tab \t',
+    "data: [DONE]\n\n",
+    "\u2028\u0000",
+]
 
 
 def test_a_chat_answer(api: Api) -> None:
@@ -128,5 +134,5 @@ def test_text_logprobs_have_offsets_over_the_whole_stream(api: Api) -> None:
     assert whole["tokens"] == ["one ", "two ", "three ", "four"]
     assert whole["text_offset"] == [0, 4, 8, 14]
     for field in ("tokens", "text_offset", "token_logprobs"):
-        parts = [chunk["choices"][0]["logprobs"][field] for chunk in chunks]
-        assert sum(parts, []) == whole[field]
+        streamed = [one for c in chunks for one in c["choices"][0]["logprobs"][field]]
+        assert streamed == whole[field]

@@ -52,6 +52,7 @@ REFUSED_BY_NAME = [
     ("reasoning_effort", "low", "reasoning_effort"),
     ("web_search_options", {}, "web_search_options"),
     ("store", True, "store"),
+    ("store", 0, "store"),
     ("verbosity", "low", "verbosity"),
     ("presence_penalty", 1, "presence_penalty"),
     ("frequency_penalty", -1, "frequency_penalty"),

@@ -30,12 +30,16 @@ def test_without_a_key_every_model_route_is_401(guarded: Api, method: str, path:
     assert "Authorization: Bearer KEY" in message
 
 
-@pytest.mark.parametrize("header", ["", "sk-first", "Basic sk-first", "Bearer", "Bearer ", "Bearer  "])
+@pytest.mark.parametrize(
+    "header", ["", "sk-first", "Basic sk-first", "Bearer", "Bearer ", "Bearer  "]
+)
 def test_a_header_without_a_bearer_key_counts_as_none(guarded: Api, header: str) -> None:
     refused(guarded.get("/v1/models", headers={"authorization": header}), MissingKey)
 
 
-@pytest.mark.parametrize("key", ["sk-firs", "sk-first2", "SK-FIRST", "sk", "é", "sk-first,sk third"])
+@pytest.mark.parametrize(
+    "key", ["sk-firs", "sk-first2", "SK-FIRST", "sk", "é", "sk-first,sk third"]
+)
 @pytest.mark.parametrize(("method", "path"), GUARDED)
 def test_a_wrong_key_is_403_and_not_repeated(
     guarded: Api, method: str, path: str, key: str
@@ -70,8 +74,8 @@ def test_what_is_not_known_to_be_open_wants_a_key(guarded: Api, path: str) -> No
 def test_a_key_is_wanted_under_a_route_prefix_too() -> None:
     """Ray Serve mounts an application with `route_prefix` as ASGI's root_path."""
 
-    def mounted(app):  # type: ignore[no-untyped-def]
-        async def under_prefix(scope, receive, send):  # type: ignore[no-untyped-def]
+    def mounted(app):
+        async def under_prefix(scope, receive, send):
             await app({**scope, "root_path": "/llm"}, receive, send)
 
         return under_prefix

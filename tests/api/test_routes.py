@@ -50,10 +50,10 @@ def test_a_trailing_slash_is_another_path(api: Api, path: str) -> None:
     refused(api.get(path), NoRoute)
 
 
-@pytest.mark.parametrize("model_id", ["nope", "echo", "echo/a/b", "%F0%9F%98%80", "a%2Fb", "x" * 999])
-def test_an_unknown_model_id_is_refused_with_those_that_are_served(
-    api: Api, model_id: str
-) -> None:
+@pytest.mark.parametrize(
+    "model_id", ["nope", "echo", "echo/a/b", "%F0%9F%98%80", "a%2Fb", "x" * 999]
+)
+def test_an_unknown_model_id_is_refused_with_those_that_are_served(api: Api, model_id: str) -> None:
     message = refused(api.get(f"/v1/models/{model_id}"), UnknownModel, "model_id")
     assert "echo/a, echo/b" in message
     assert len(message) < 400
@@ -155,9 +155,9 @@ def test_openapi_lists_exactly_the_routes(api: Api) -> None:
 
     config = Config.model_validate({"models": [echo()]})
     served = {
-        (route.path.replace(":path}", "}"), method)  # type: ignore[attr-defined]
+        (route.path.replace(":path}", "}"), method)
         for route in create_app(config, LocalGateway(config)).routes
-        for method in route.methods  # type: ignore[attr-defined]
+        for method in route.methods
         if method != "HEAD"  # which GET implies
     }
     described = {

@@ -23,9 +23,7 @@ def _load(api: Api) -> tuple[int, int]:
 
 
 def _wait_for_load(api: Api, running: int, queued: int) -> None:
-    until(
-        lambda: _load(api) == (running, queued), f"{running} run and {queued} wait", seconds=5
-    )
+    until(lambda: _load(api) == (running, queued), f"{running} run and {queued} wait", seconds=5)
 
 
 def _assert_freed(api: Api, left: float) -> None:

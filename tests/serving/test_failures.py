@@ -1,4 +1,4 @@
-"""Engines that fail, die or never load, and a director that is killed: told truly, and over soon."""
+"""Engines that fail, die or never load, and a director that is killed: told truly, soon over."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def _answers_again(api: Api, model: str) -> None:
     until(lambda: api.health()["status"] == "ok", "the server is ok again", seconds=20)
 
 
-def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(
-    idle: Api, cluster: Cluster
-) -> None:
+def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(idle: Api, cluster: Cluster) -> None:
     before = {p.pid for p in cluster.replicas("Model:echo--exits")}
     refused(idle.chat("a b c d e", model="echo/exits"), EngineDied)
     assert idle.chat("hi", model="echo/fast").status_code == 200
@@ -88,9 +86,7 @@ def test_while_a_model_loads_and_after_it_failed(cluster: Cluster) -> None:
         message = refused(response, NotReady)
         assert "echo/late" in message
         assert response.headers["retry-after"] == "2"
-        until(
-            lambda: api.get("/v1/models/echo/late").json().get("load_progress"), "it progresses"
-        )
+        until(lambda: api.get("/v1/models/echo/late").json().get("load_progress"), "it progresses")
         assert api.health()["load_stage"] == "weights"
         listed = {m["id"]: m for m in api.get("/v1/models").json()["data"]}
         assert listed["echo/late"]["status"] == "loading"

@@ -13,7 +13,9 @@ from tests.support.raw import exchange
 pytestmark = pytest.mark.ray
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/v1/models", "/v1/models/echo/fast", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/v1/models", "/v1/models/echo/fast", "/openapi.json"]
+)
 def test_head_is_get_without_a_body(server: Api, path: str) -> None:
     whole, head = server.get(path), server.request("HEAD", path)
     assert (head.status_code, head.content) == (200, b"")
@@ -63,7 +65,8 @@ def test_several_requests_written_at_once_are_answered_in_order(server: Api) -> 
     received = exchange(
         server,
         (
-            get.format("echo/fast", "") + get.format("echo/slow", "")
+            get.format("echo/fast", "")
+            + get.format("echo/slow", "")
             + get.format("echo/one", "Connection: close\r\n")
         ).encode(),
     )

@@ -48,7 +48,9 @@ def test_usage_and_n_in_one_stream(server: Api) -> None:
     assert stream.chunks[-1]["usage"]["completion_tokens"] == 9
 
 
-@pytest.mark.parametrize("text", ["😀 🏳️‍🌈 👨‍👩‍👧‍👦 ok", "你好， 世界 再见", "data: [DONE]\n\n \u2028 \x00 \x1f"])
+@pytest.mark.parametrize(
+    "text", ["😀 🏳️‍🌈 👨‍👩‍👧‍👦 ok", "你好， 世界 再见", "data: [DONE]\n\n \u2028 \x00 \x1f"]
+)
 def test_characters_are_never_cut(server: Api, text: str) -> None:
     assert server.chat_stream(text, model="echo/fast").text() == text
     whole = server.chat(text, model="echo/fast").json()
@@ -101,7 +103,7 @@ def test_requests_share_connections(cluster: Cluster) -> None:
             assert api.chat(temperature=9).status_code == 400
             assert api.get("/nope").status_code == 404
             assert api.request("HEAD", "/healthz").status_code == 200
-        pool = client._transport._pool  # type: ignore[attr-defined]
+        pool = client._transport._pool
         assert len(pool.connections) == 1
         assert "Request Count: 10" in repr(pool.connections[0])
 

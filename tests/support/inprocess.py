@@ -79,7 +79,7 @@ def serving(
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **server: Any,
 ) -> Iterator[Api]:
-    """An Api over these models; `server` holds fields of ServerConfig, `wrap` may add to the app."""
+    """An Api over these models; `server` has fields of ServerConfig, `wrap` may change the app."""
     config = Config.model_validate({"models": list(models) or [echo()], "server": server})
     with running_loop() as loop:
 

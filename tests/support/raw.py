@@ -1,4 +1,4 @@
-"""A request on a bare socket: sent without waiting for the answer, or written as no client would."""
+"""Requests on a bare socket: whose answer nobody awaits, or written as no client would."""
 
 from __future__ import annotations
 

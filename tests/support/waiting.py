@@ -9,8 +9,10 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def until(condition: Callable[[], _T], what: str, *, seconds: float = 20, every: float = 0.05) -> _T:
-    """Polls until the condition holds and returns what it gave; fails with `what` past `seconds`."""
+def until(
+    condition: Callable[[], _T], what: str, *, seconds: float = 20, every: float = 0.05
+) -> _T:
+    """Polls until the condition holds and returns its value; past `seconds` fails with `what`."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
