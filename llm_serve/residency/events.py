@@ -1,0 +1,194 @@
+"""What happens to the scheduler. Every event is a fact that someone else observed.
+
+Seconds are floats, sizes are bytes. Events may come late, twice, or for a model that has moved on;
+the scheduler then ignores them. No event makes `Scheduler.handle` raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for a model that its ingress does not hold for ready.
+
+    `hold_s` is how long the client is held; None: it is answered at once (202). A ticket is free
+    again once it was answered, so a request that raced a switch asks again under the same one.
+    """
+
+    ticket: str
+    model: str
+    ingress: str
+    hold_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The client of a held request left."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One model as one ingress sees it. `idle_s`: seconds since it last sent or finished work."""
+
+    in_flight: int
+    queued: int = 0
+    idle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The periodic report of one ingress.
+
+    `sequence` grows with every report of that ingress. `acked` is the snapshot version that it
+    routes by: it has stopped sending to every model that is not ready in there. `uses` names the
+    models with work in flight or with any use since the last report; the others have none.
+    """
+
+    ingress: str
+    sequence: int
+    acked: int
+    uses: Mapping[str, Use] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IngressGone:
+    """An ingress process ended: its clients are gone with it."""
+
+    ingress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A replica is loading. `fraction` of this stage in 0..1, or None."""
+
+    model: str
+    replica: str
+    stage: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A replica answers. `footprint` bytes were measured; `bins` is where Ray really put it."""
+
+    model: str
+    replica: str
+    footprint: int
+    load_s: float
+    bins: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """A replica could not load. Its process may live on until its target is 0."""
+
+    model: str
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A replica's process ended and nobody asked for it. Ray starts another by itself."""
+
+    model: str
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Which processes of the model there are, memory included, since a target took effect.
+
+    `generation` is that target's; an answer to an older one is ignored. No `replicas` after
+    `Target(model, 0)`: it is gone, and its memory was seen to be free.
+    """
+
+    model: str
+    generation: int
+    replicas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A new director finds a replica running (rule 9). Said before `Recovered`."""
+
+    model: str
+    replica: str
+    state: Literal["loading", "ready", "draining"]
+    footprint: int | None = None
+    load_s: float | None = None
+    bins: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Everything that runs was observed; from here on the scheduler decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The bins there are now, in bytes that models may use (a node came or went)."""
+
+    bins: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An operator wants the model up; counts as a waiting client until it is."""
+
+    ticket: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """An operator wants the model gone. Refused for a pinned one."""
+
+    ticket: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """From now on the model stays (it is loaded if need be), or no longer does."""
+
+    model: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed. Several a second; every deadline is noticed at the next event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The server is going down: nobody new is let in, nothing new is loaded."""
+
+
+Event = (
+    Request
+    | Cancel
+    | Usage
+    | IngressGone
+    | Progress
+    | Up
+    | LoadFailed
+    | Died
+    | Running
+    | Observed
+    | Recovered
+    | Capacity
+    | Load
+    | Unload
+    | Pin
+    | Tick
+    | Shutdown
+)

@@ -1,0 +1,53 @@
+"""What the ingresses report: who lives, what is in flight, which snapshot each routes by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_serve.residency.events import Usage, Use
+
+
+@dataclass(slots=True)
+class _Ingress:
+    sequence: int
+    acked: int
+    seen_at: float
+    uses: Mapping[str, Use]
+
+
+class Fleet:
+    """The ingresses that reported lately. A late report never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self._ingresses: dict[str, _Ingress] = {}
+
+    def report(self, usage: Usage, now: float) -> frozenset[str] | None:
+        """Takes a report in: the models whose counts may have changed; None for a late one."""
+        old = self._ingresses.get(usage.ingress)
+        if old is not None and usage.sequence <= old.sequence:
+            return None
+        self._ingresses[usage.ingress] = _Ingress(usage.sequence, usage.acked, now, usage.uses)
+        return frozenset(usage.uses) | frozenset(old.uses if old else ())
+
+    def remove(self, ingress: str) -> frozenset[str]:
+        """Forgets an ingress: the models whose counts may have changed."""
+        old = self._ingresses.pop(ingress, None)
+        return frozenset(old.uses) if old else frozenset()
+
+    def silent(self, now: float, timeout_s: float) -> list[str]:
+        """The ingresses that have not reported for `timeout_s`."""
+        return [name for name, i in self._ingresses.items() if now - i.seen_at > timeout_s]
+
+    def counts(self, model: str) -> tuple[int, int]:
+        """Requests of `model` in flight and queued, over all ingresses."""
+        uses = [i.uses[model] for i in self._ingresses.values() if model in i.uses]
+        return sum(u.in_flight for u in uses), sum(u.queued for u in uses)
+
+    def acknowledged(self, version: int) -> bool:
+        """Whether every ingress routes by snapshot `version` or a newer one.
+
+        False while none is known: a director that was just born has not heard of them yet.
+        """
+        ingresses = self._ingresses.values()
+        return bool(ingresses) and all(i.acked >= version for i in ingresses)

@@ -1,0 +1,354 @@
+"""The residency scheduler: one event in, effects out, nothing else. `DESIGN.md` states the rules.
+
+It holds no clock, no lock, no thread and no promise: the caller passes the time with each event
+and calls from one place at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from llm_serve.residency import budget, replicas, turns, view
+from llm_serve.residency import events as ev
+from llm_serve.residency.effects import (
+    Admitted,
+    Conflict,
+    Done,
+    Effect,
+    Failed,
+    Kill,
+    Publish,
+    Snapshot,
+)
+from llm_serve.residency.fleet import Fleet
+from llm_serve.residency.lifecycle import Lifecycle
+from llm_serve.residency.policy import Knobs, Strategy, Turns
+from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
+from llm_serve.residency.waiters import Waiters
+
+ADOPTED_AS = {"loading": Phase.LOADING, "ready": Phase.READY, "draining": Phase.LEAVING}
+UP_OR_COMING = (Phase.READY, Phase.LOADING)
+
+
+class Scheduler:
+    """Decides which models are resident.
+
+    `capacity`: bytes that models may use, by bin. `known`: what `Measured` effects said in an
+    earlier life. `first_version` must be above every version of that life. Until `Recovered` it
+    only listens (rule 9).
+    """
+
+    def __init__(
+        self,
+        models: Iterable[ModelSpec],
+        capacity: Mapping[str, int],
+        knobs: Knobs | None = None,
+        *,
+        strategy: Strategy | None = None,
+        known: Mapping[str, Known] | None = None,
+        first_version: int = 1,
+    ) -> None:
+        self.knobs = knobs or Knobs()
+        self.strategy: Strategy = strategy or Turns(self.knobs)
+        self.models: dict[str, Model] = {}
+        for spec in models:
+            was = (known or {}).get(spec.model) or Known(spec.footprint, spec.load_s)
+            self.models[spec.model] = Model(spec, was.footprint, was.load_s, spec.pinned)
+        self._effects: list[Effect] = []
+        self.fleet = Fleet()
+        self.waiters = Waiters(self.knobs, self._effects.append)
+        self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
+        self.lifecycle.capacity = dict(capacity)
+        self.lifecycle.version = first_version - 1
+        self._starting = {s.spec.model for s in self.models.values() if s.spec.preload or s.pinned}
+        self._recovered = False
+        self._stopping = False
+        self._now = 0.0
+        self.snapshot = self._picture()
+
+    def handle(self, event: ev.Event, now: float) -> list[Effect]:
+        """Takes one event in and returns what is to be done, in this order.
+
+        `now`: seconds of a monotonic clock; a value below an earlier one counts as that one.
+        Never raises for an event: what is late, doubled or unknown changes nothing.
+        """
+        self._now = max(now, self._now)
+        self._apply(event, self._now)
+        self._settle(self._now)
+        effects = list(self._effects)
+        self._effects.clear()
+        return effects
+
+    # -- events ------------------------------------------------------------------------------
+
+    def _apply(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.Request():
+                self._request(event, now)
+            case ev.Cancel(ticket):
+                self.waiters.leave(ticket)
+            case ev.Usage():
+                self._usage(event, now)
+            case ev.IngressGone(ingress):
+                self._count(self.fleet.remove(ingress), now)
+                self.waiters.leave_with(ingress)
+            case ev.Progress() | ev.Up() | ev.LoadFailed() | ev.Died() | ev.Observed():
+                model = self.models.get(event.model)
+                if model is not None and event.replica not in model.dead:
+                    self._replica(model, event, now)
+            case ev.Running():
+                self._running(event, now)
+            case ev.Recovered():
+                self._recover()
+            case ev.Capacity(bins):
+                self.lifecycle.capacity = dict(bins)
+            case ev.Load():
+                self._request(ev.Request(event.ticket, event.model, ""), now)
+                if event.ticket in self.waiters:
+                    self.models[event.model].wanted = True
+            case ev.Unload():
+                self._unload(event, now)
+            case ev.Pin(name, pinned):
+                if name in self.models:
+                    self.models[name].pinned = pinned
+            case ev.Shutdown():
+                self._stopping = True
+                for model in self.models.values():
+                    model.wanted = False
+                    self.waiters.refuse(model, "the server is shutting down")
+            case ev.Tick():
+                pass
+
+    def _request(self, event: ev.Request, now: float) -> None:
+        model = self.models.get(event.model)
+        if event.ticket in self.waiters:
+            return
+        if model is None:
+            self._effects.append(
+                Failed(event.ticket, event.model, "no such model is configured", 60)
+            )
+            return
+        if self._stopping:
+            self._refuse(event, "the server is shutting down")
+            return
+        if model.phase is Phase.READY:
+            model.last_used = now
+            model.claimed = True
+            self._effects.append(Admitted(event.ticket, event.model, self.snapshot.version))
+            return
+        if model.phase is not Phase.LOADING and model.cooldown_until > now:
+            left = max(1, round(model.cooldown_until - now))
+            reason = model.last_error or "it failed to load"
+            self._effects.append(Failed(event.ticket, event.model, reason, left))
+            return
+        pending = sum(m.queued_for_load(now) for m in self.models.values())
+        coalesces = model.phase is Phase.LOADING or model.demand(now)
+        if not coalesces and pending >= self.knobs.max_pending_switches:
+            self._refuse(event, f"{pending} models already wait for their turn; try again later")
+            return
+        until = now if event.hold_s is None else now + event.hold_s
+        self.waiters.join(
+            model, event.ticket, Ticket(event.ingress, until, event.hold_s is not None)
+        )
+
+    def _refuse(self, event: ev.Request | ev.Unload, reason: str) -> None:
+        self._effects.append(Conflict(event.ticket, event.model, reason))
+
+    def _usage(self, event: ev.Usage, now: float) -> None:
+        names = self.fleet.report(event, now)
+        for name, use in event.uses.items() if names is not None else ():
+            model = self.models.get(name)
+            if model is not None and now - use.idle_s >= model.ready_at:
+                model.last_used = max(model.last_used, now - use.idle_s)
+                model.claimed = True
+        self._count(names or frozenset(), now)
+
+    def _count(self, names: Iterable[str], now: float) -> None:
+        for model in (self.models[n] for n in names if n in self.models):
+            model.in_flight, model.queued = self.fleet.counts(model.spec.model)
+            if model.in_flight:
+                model.last_used = now
+
+    def _replica(
+        self,
+        model: Model,
+        event: ev.Progress | ev.Up | ev.LoadFailed | ev.Died | ev.Observed,
+        now: float,
+    ) -> None:
+        life, bins = self.lifecycle, getattr(event, "bins", None)
+        if isinstance(event, ev.Died):
+            if event.replica in model.replicas or model.phase is Phase.LOADING:
+                self._died(model, event, now)
+            return
+        if isinstance(event, ev.Up | ev.Observed) and event.footprint:
+            model.footprint = event.footprint
+        if isinstance(event, ev.Observed) and event.load_s is not None:
+            model.load_s = event.load_s
+        if model.phase is Phase.UNLOADED:  # rule 9: it runs, so it counts
+            state = event.state if isinstance(event, ev.Observed) else "loading"
+            bins = bins or budget.emptiest(model, self.models.values(), life.capacity)
+            life.adopt(model, bins, ADOPTED_AS[state], now)
+        life.attach(model, event.replica, bins)
+        match event:
+            case ev.Up(load_s=load_s) if model.phase is Phase.LOADING:
+                life.ready(model, max(load_s, now - model.phase_at), now)
+                self._starting.discard(event.model)
+            case ev.Progress(stage=stage, fraction=fraction) if model.phase is Phase.LOADING:
+                model.stage, model.fraction, model.progress_at = stage, fraction, now
+            case ev.LoadFailed(reason=reason) if model.phase is Phase.LOADING:
+                self._fail(model, reason, now)
+            case _:
+                pass
+
+    def _died(self, model: Model, event: ev.Died, now: float) -> None:
+        model.bury(event.replica)
+        if model.phase is Phase.LOADING:
+            self._fail(model, event.reason, now)
+        elif model.phase is Phase.REVOKING:
+            self.lifecycle.leave(model, now)
+        elif model.phase is Phase.READY and not model.replicas:
+            self.lifecycle.crash(model, event.reason, now)
+
+    def _fail(self, model: Model, reason: str, now: float) -> None:
+        self._starting.discard(model.spec.model)
+        self.lifecycle.fail(model, reason, now)
+
+    def _running(self, event: ev.Running, now: float) -> None:
+        model = self.models.get(event.model)
+        if model is None or event.generation != model.generation:
+            return
+        if model.phase is Phase.LEAVING and not event.replicas:
+            self.lifecycle.gone(model, now)
+        elif model.phase is Phase.READY and event.replicas:
+            replicas.trim(model, event.replicas)
+
+    def _recover(self) -> None:
+        self._recovered = True
+        for model in self.models.values():
+            if model.phase is Phase.READY:
+                self._starting.discard(model.spec.model)
+            elif model.phase is Phase.UNLOADED:
+                model.wanted = model.wanted or model.spec.preload
+                self.lifecycle.target(model, 0)
+
+    def _unload(self, event: ev.Unload, now: float) -> None:
+        model = self.models.get(event.model)
+        if model is not None and model.pinned:
+            self._refuse(event, "the model is pinned; unpin it first")
+            return
+        if model is not None:
+            model.wanted = False
+            self.waiters.refuse(model, "an operator unloaded the model")
+            if model.phase is Phase.READY:
+                self.lifecycle.revoke(model, "told", now)
+            elif model.phase is Phase.REVOKING:
+                model.revoked = "told"
+            elif model.phase is Phase.LOADING:
+                self.lifecycle.leave(model, now)
+        self._effects.append(Done(event.ticket, event.model))
+
+    # -- what follows from time and state ----------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        for ingress in self.fleet.silent(now, self.knobs.ingress_timeout_s):
+            self._count(self.fleet.remove(ingress), now)
+        models = list(self.models.values())
+        for model in models:
+            self._watch(model, now)
+        if self._recovered and not self._stopping:
+            self._take_turns(models, now)
+        for model in models:
+            if model.phase is Phase.REVOKING and self._told(model, now):
+                self.lifecycle.leave(model, now)
+        self._publish()
+        self.waiters.answer(models, self._queue(), now)
+
+    def _watch(self, model: Model, now: float) -> None:
+        """The deadlines of one model."""
+        knobs, in_phase = self.knobs, now - model.phase_at
+        if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
+            self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s", now)
+        if model.phase is Phase.READY and in_phase > knobs.stable_s:
+            model.failures = 0
+        if model.phase is Phase.LEAVING and in_phase > knobs.drain_timeout_s and not model.killed:
+            model.killed = True
+            self._effects.append(Kill(model.spec.model, model.generation))
+        if model.pinned and model.phase not in UP_OR_COMING and model.cooldown_until <= now:
+            model.wanted = self._recovered and not self._stopping
+        if model.phase is Phase.READY or not model.demand(now):
+            model.since = model.reserved = None
+        elif model.since is None:
+            model.since = now
+        keep_alive_s = model.spec.keep_alive_s
+        keep_alive_s = knobs.keep_alive_s if keep_alive_s is None else keep_alive_s
+        if (
+            model.phase is Phase.READY
+            and keep_alive_s is not None
+            and not model.pinned
+            and not model.in_flight
+            and not model.demand(now)
+            and now - model.last_used >= keep_alive_s
+            and now > model.phase_at
+        ):
+            self.lifecycle.revoke(model, "idle", now)
+
+    def _take_turns(self, models: list[Model], now: float) -> None:
+        """Starts whose turn it is and asks others to leave (rules 1, 5, 7)."""
+        life, queue = self.lifecycle, self._queue()
+        plan = turns.take(models, queue, life.capacity, self.strategy, self.knobs, now)
+        if plan.evict or plan.wait:
+            if replicas.shed(models, life):
+                plan = turns.take(models, queue, life.capacity, self.strategy, self.knobs, now)
+        elif not plan.stuck:
+            replicas.grow(models, life.capacity, life)
+        for victim in plan.evict + plan.relieve:
+            if victim.phase is Phase.LOADING:
+                life.leave(victim, now)  # rule 7; nothing was sent to it
+            else:
+                life.revoke(victim, "told" if victim in plan.relieve else "turn", now)
+        for model, bins in plan.start:
+            life.load(model, bins, now)
+        for model in plan.stuck:
+            reason = budget.never_fits(model, models, life.capacity, self.knobs.max_resident)
+            if reason is not None:
+                self._starting.discard(model.spec.model)
+                life.cool_down(model, reason, self.knobs.cooldown_s, now)
+        self._rescind(models, now)
+
+    def _rescind(self, models: list[Model], now: float) -> None:
+        """A model that was asked to leave may stay if nobody else waits any more."""
+        leaving = [m for m in models if m.phase is Phase.REVOKING and m.revoked != "told"]
+        if leaving:
+            queue = self._queue()
+            for model in leaving:
+                others = any(m is not model for m in queue)
+                untouched = model.revoked == "turn" and model.phase_at < now
+                if not others and (untouched or model.demand(now)):
+                    self.lifecycle.rescind(model, now)
+
+    def _told(self, model: Model, now: float) -> bool:
+        """Rule 8: whether no ingress sends to the model any more."""
+        waited = now - model.phase_at >= self.knobs.ack_timeout_s
+        return waited or self.fleet.acknowledged(model.revoked_version)
+
+    def _queue(self) -> list[Model]:
+        waiting = (m for m in self.models.values() if m.queued_for_load(self._now))
+        return self.strategy.order(waiting, self._now)
+
+    def _publish(self) -> None:
+        """A new version whenever anything but the passing of time changed."""
+        picture = self._picture()
+        if picture != self.snapshot or self.lifecycle.version != self.snapshot.version:
+            self.lifecycle.version = picture.version
+            self.snapshot = picture
+            self._effects.append(Publish(picture))
+
+    def _picture(self) -> Snapshot:
+        return view.snapshot(
+            self.lifecycle.version + 1,
+            list(self.models.values()),
+            self._queue(),
+            starting=not self._recovered or bool(self._starting),
+            stopping=self._stopping,
+            now=self._now,
+        )

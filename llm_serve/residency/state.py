@@ -1,0 +1,151 @@
+"""What the scheduler knows about one model. Only `Scheduler` writes these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+Revoked = Literal["turn", "idle", "told"]
+"""Why a model was asked to leave: another one's turn, keep-alive, or no way around it."""
+
+
+class Phase(Enum):
+    """Where a model is.
+
+    UNLOADED -> LOADING -> READY -> REVOKING -> LEAVING -> UNLOADED
+
+    REVOKING: the ingresses are told, nothing else has happened, and it can still go back to READY.
+    LEAVING: its target is 0; it drains and keeps its share until it is gone. LOADING goes straight
+    to LEAVING when it fails or is cancelled, since nothing was sent to it.
+    """
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    REVOKING = "revoking"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What the configuration says about a model.
+
+    `footprint`: bytes of one replica over all its bins, as declared or estimated. `bins`: how many
+    bins of one node a replica spreads over. `exclusive`: it takes its bins whole, as a replica
+    with `num_gpus: 1` does. `keep_alive_s` None: the server's.
+    """
+
+    model: str
+    footprint: int
+    bins: int = 1
+    exclusive: bool = False
+    max_replicas: int = 1
+    pinned: bool = False
+    preload: bool = False
+    keep_alive_s: float | None = None
+    load_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was measured in an earlier life of the server."""
+
+    footprint: int
+    load_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request that waits. `held`: its client is; else it gets its 202 in the same call."""
+
+    ingress: str
+    until: float
+    held: bool
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """The memory that one granted replica holds: `each` bytes in every one of `bins`."""
+
+    bins: tuple[str, ...]
+    each: dict[str, int]
+    replica: str | None = None
+
+
+TOMBSTONES = 32
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """Everything that changes about a model. Times are the caller's clock, in seconds."""
+
+    spec: ModelSpec
+    footprint: int
+    load_s: float | None
+    pinned: bool
+    phase: Phase = Phase.UNLOADED
+    phase_at: float = 0.0
+    generation: int = 0
+    shares: list[Share] = field(default_factory=list)
+    shedding: int = 0
+    dead: list[str] = field(default_factory=list)
+    """Replicas that are known to be gone; what they still say is ignored."""
+
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    lease_until: float = 0.0
+    """A client that was sent away with Retry-After counts as waiting until then."""
+    wanted: bool = False
+    """An operator, a preload or a pin waits for it."""
+    since: float | None = None
+    """Since when somebody waits for it without a break."""
+    reserved: tuple[str, ...] | None = None
+    """The bins that it waits for while nobody there can leave yet."""
+
+    ready_at: float = 0.0
+    last_used: float = 0.0
+    in_flight: int = 0
+    queued: int = 0
+    claimed: bool = False
+    """Used since it came up."""
+    revoked_version: int = 0
+    revoked: Revoked = "turn"
+    killed: bool = False
+
+    failures: int = 0
+    cooldown_until: float = 0.0
+    last_error: str | None = None
+    stage: str | None = None
+    fraction: float | None = None
+    progress_at: float = 0.0
+
+    def need(self, capacity: int) -> int:
+        """Bytes that one replica takes in a bin of `capacity` bytes."""
+        return capacity if self.spec.exclusive else -(-self.footprint // self.spec.bins)
+
+    def demand(self, now: float) -> bool:
+        """Whether anybody waits for it."""
+        return bool(self.tickets) or self.wanted or self.lease_until > now
+
+    def queued_for_load(self, now: float) -> bool:
+        """Whether it waits for its turn: wanted, not up, not coming up, not cooling down."""
+        return (
+            self.demand(now)
+            and self.phase not in (Phase.READY, Phase.LOADING)
+            and self.cooldown_until <= now
+        )
+
+    @property
+    def leaving(self) -> bool:
+        return self.phase in (Phase.REVOKING, Phase.LEAVING)
+
+    @property
+    def replicas(self) -> list[str]:
+        return [s.replica for s in self.shares if s.replica is not None]
+
+    def bury(self, replica: str) -> None:
+        """Remembers that `replica` is gone."""
+        for share in self.shares:
+            if share.replica == replica:
+                share.replica = None
+        self.dead = [*self.dead[1 - TOMBSTONES :], replica]

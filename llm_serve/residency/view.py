@@ -1,0 +1,131 @@
+"""What clients and ingresses get to see of the state. Reads only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from llm_serve.residency.effects import ModelStatus, ServerStatus, Snapshot, Status, Waiting
+from llm_serve.residency.policy import Knobs
+from llm_serve.residency.state import Model, Phase
+
+
+def status_of(model: Model, now: float) -> Status:
+    if model.phase is Phase.LOADING:
+        return "loading"
+    if model.phase is Phase.READY:
+        return "ready"
+    if model.last_error is not None:
+        return "failed"
+    if model.leaving:
+        return "draining"
+    return "queued" if model.demand(now) else "unloaded"
+
+
+def eta_s(model: Model, ahead: Sequence[Model], now: float) -> float | None:
+    """Seconds until it is ready, from measured loads only; None where one is missing.
+
+    A load takes what it took before; one in the queue also waits for the loads ahead of it.
+    """
+    if model.load_s is None:
+        return None
+    if model.phase is Phase.LOADING:
+        left = model.load_s - (now - model.phase_at)
+        return left if left > 0 else None
+    loads = [m.load_s for m in ahead]
+    known = [s for s in loads if s is not None]
+    return sum(known) + model.load_s if len(known) == len(loads) else None
+
+
+def current_model(models: Iterable[Model]) -> str | None:
+    """The ready model that came up last."""
+    ready = [m for m in models if m.phase is Phase.READY]
+    return max(ready, key=lambda m: (m.ready_at, m.generation)).spec.model if ready else None
+
+
+def waiting(
+    model: Model, models: Iterable[Model], queue: list[Model], now: float, knobs: Knobs
+) -> Waiting:
+    """What to tell a client that waits for `model`; `queue` is the line, the next one first."""
+    ahead = queue[: queue.index(model)] if model in queue else []
+    eta = eta_s(model, ahead, now)
+    retry_after = 2.0 if eta is None else min(max(eta, 1.0), knobs.max_retry_after_s)
+    return Waiting(
+        model=model.spec.model,
+        status=status_of(model, now),
+        position=position(model, queue),
+        stage=model.stage,
+        progress=model.fraction,
+        eta_s=eta,
+        retry_after_s=max(1, math.ceil(retry_after)),
+        current_model=current_model(models),
+    )
+
+
+def position(model: Model, queue: list[Model]) -> int | None:
+    if model.phase is Phase.LOADING:
+        return 0
+    return queue.index(model) + 1 if model in queue else None
+
+
+@lru_cache(maxsize=4096)
+def _plain(model: str, status: Status, replicas: int, pinned: bool) -> ModelStatus:
+    return ModelStatus(model, status, replicas, pinned=pinned)
+
+
+def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
+    if model.last_error is None and not model.queued_for_load(now):
+        if model.phase is Phase.UNLOADED and not model.demand(now):
+            return _plain(model.spec.model, "unloaded", 0, model.pinned)
+        if model.phase is Phase.READY:
+            return _plain(model.spec.model, "ready", len(model.replicas), model.pinned)
+    waits = model in queue or model.phase is Phase.LOADING
+    ahead = queue[: queue.index(model)] if model in queue else []
+    return ModelStatus(
+        model=model.spec.model,
+        status=status_of(model, now),
+        replicas=len(model.replicas),
+        position=position(model, queue),
+        stage=model.stage,
+        progress=model.fraction,
+        last_error=model.last_error,
+        pinned=model.pinned,
+        eta_s=eta_s(model, ahead, now) if waits else None,
+        cooldown_s=max(0.0, model.cooldown_until - now),
+    )
+
+
+def server_status(
+    models: Sequence[Model], starting: bool, stopping: bool, switching: bool, now: float
+) -> ServerStatus:
+    """Degraded: a model cools down after a failure, or one that should be up is not (rule 6)."""
+    if stopping:
+        return "draining"
+    if starting:
+        return "starting"
+    if any(m.cooldown_until > now or (m.last_error and m.pinned) for m in models):
+        return "degraded"
+    return "switching" if switching else "ok"
+
+
+def snapshot(
+    version: int,
+    models: Sequence[Model],
+    queue: list[Model],
+    starting: bool,
+    stopping: bool,
+    now: float,
+) -> Snapshot:
+    """The picture for every ingress."""
+    loading = [m for m in models if m.phase is Phase.LOADING]
+    target = min(loading, key=lambda m: m.generation) if loading else (queue[0] if queue else None)
+    switching = target is not None
+    return Snapshot(
+        version=version,
+        status=server_status(models, starting, stopping, switching, now),
+        switch_in_progress=switching,
+        switch_target=target.spec.model if target else None,
+        current_model=current_model(models),
+        models=tuple(model_status(m, queue, now) for m in models),
+    )
