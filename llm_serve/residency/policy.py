@@ -24,8 +24,11 @@ class Knobs:
     max_pending_switches: int = 32
     """Models that may wait for a turn; requests for more get 409."""
 
-    idle_after_s: float = 2.0
+    idle_after_s: float = 1.0
     """Without a request for so long a model counts as idle; covers late usage reports."""
+    idle_loads: float = 0.5
+    """Nor does it count as idle before so many times what it takes to load: what is dear to bring
+    back waits longer for its next request."""
     patience_loads: float = 1.0
     """A waiter takes a busy model's place after so many times what the switch costs, at the latest
     after `max_wait_s`."""
@@ -93,10 +96,11 @@ class Turns:
         return sorted(queue, key=lambda m: (m.since or 0.0, m.spec.model))
 
     def busy(self, model: Model, now: float) -> bool:
+        idle_after = max(self.knobs.idle_after_s, self.knobs.idle_loads * self.load_s(model))
         return (
             model.in_flight > 0
             or model.queued > 0
-            or now - model.last_used < self.knobs.idle_after_s
+            or now - model.last_used < idle_after
             or (not model.claimed and model.lease_until > now)
         )
 

@@ -59,12 +59,14 @@ class Scheduler:
         self.waiters = Waiters(self.knobs, self._effects.append)
         self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
         self.lifecycle.capacity = dict(capacity)
-        self.lifecycle.version = first_version - 1
+        self.lifecycle.version = first_version - 2
         self._starting = {s.spec.model for s in self.models.values() if s.spec.preload or s.pinned}
         self._recovered = False
         self._stopping = False
         self._now = 0.0
         self.snapshot = self._picture()
+        self.lifecycle.version += 1
+        self._first_version = first_version
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
         """Takes one event in and returns what is to be done, in this order.
@@ -338,7 +340,7 @@ class Scheduler:
     def _publish(self) -> None:
         """A new version whenever anything but the passing of time changed."""
         picture = self._picture()
-        if picture != self.snapshot or self.lifecycle.version != self.snapshot.version:
+        if picture != self.snapshot or self.snapshot.version < self._first_version:
             self.lifecycle.version = picture.version
             self.snapshot = picture
             self._effects.append(Publish(picture))

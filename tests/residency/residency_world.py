@@ -1,0 +1,484 @@
+"""Ray, the replicas and the ingresses as the scheduler meets them: a recording fake that checks.
+
+`World.tell` hands one event to the scheduler, obeys the effects, and asserts the ten rules of
+`llm_serve/residency/DESIGN.md` against what *really* runs here. No clock, no sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import events as ev
+from llm_serve.residency.effects import (
+    Accepted,
+    Admitted,
+    Conflict,
+    Done,
+    Effect,
+    Expired,
+    Failed,
+    Kill,
+    Measured,
+    Publish,
+    Snapshot,
+    Target,
+)
+from llm_serve.residency.state import Model, Phase
+
+Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
+
+
+@dataclass
+class Process:
+    """A replica with its memory, from the target that allowed it until it is gone."""
+
+    model: str
+    replica: str
+    bins: tuple[str, ...]
+    up: bool = False
+    broken: bool = False
+
+
+@dataclass
+class Ingress:
+    name: str
+    view: Snapshot
+    mail: list[Snapshot] = field(default_factory=list)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    reported: dict[str, int] = field(default_factory=dict)
+    reported_at: float = -1e9
+    sequence: int = 0
+
+
+@dataclass
+class Asked:
+    model: str
+    ingress: str
+    until: float
+    held: bool
+    load: bool = False
+
+
+class World:
+    def __init__(
+        self,
+        specs: list[ModelSpec],
+        capacity: Mapping[str, int],
+        knobs: Knobs,
+        ingresses: tuple[str, ...] = ("i1",),
+        recovered: bool = True,
+    ) -> None:
+        self.specs = {s.model: s for s in specs}
+        self.capacity = dict(capacity)
+        self.knobs = knobs
+        self.now = 0.0
+        self.scheduler = Scheduler(specs, capacity, knobs)
+        self.known: dict[str, Known] = {}
+        self.processes: list[Process] = []
+        self.target: dict[str, Target] = {}
+        self.zero_at: dict[str, float] = {}
+        self.revoked_at: dict[str, float] = {}
+        self.revoked_version: dict[str, int] = {}
+        self.up_at: dict[str, float] = {}
+        self.failures: dict[str, int] = {}
+        self.cooldown_until: dict[str, float] = {}
+        self.told: set[str] = set()  # an operator's unload
+        self.open: dict[str, Asked] = {}
+        self.answers: dict[str, list[Answer]] = {}
+        self.effects: list[Effect] = []
+        self.loads: list[str] = []
+        self.first_up: set[str] = set()
+        self.serial = 0
+        self.ingresses = {n: Ingress(n, self.scheduler.snapshot) for n in ingresses}
+        if recovered:
+            self.tell(ev.Recovered())
+            self.deliver_all()
+
+    # -- the scheduler -------------------------------------------------------------------------
+
+    def tell(self, event: ev.Event) -> list[Effect]:
+        waited = [m.spec.model for m in self.scheduler.models.values() if m.queued_for_load(self.now)]
+        before = self.scheduler.snapshot
+        loading = {n for n, m in self.scheduler.models.items() if m.phase is Phase.LOADING}
+        self.effects = self.scheduler.handle(event, self.now)
+        for effect in self.effects:
+            match effect:
+                case Target():
+                    self._obey(effect, event, loading, waited)
+                case Publish(snapshot):
+                    self._published(before, snapshot)
+                    before = snapshot
+                case Kill(model):
+                    assert self.now - self.zero_at[model] > self.knobs.drain_timeout_s, "rule 2"
+                case Measured(model, footprint, load_s):
+                    self.known[model] = Known(footprint, load_s)
+                case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
+                    self._answered(effect)
+        self.check()
+        return self.effects
+
+    def _answered(self, answer: Answer) -> None:
+        asked = self.open.pop(answer.ticket, None)
+        assert asked is not None, f"rule 3: {answer.ticket} was answered twice or had left"
+        self.answers.setdefault(answer.ticket, []).append(answer)
+        if isinstance(answer, Expired):
+            assert asked.held
+            assert self.now >= asked.until, "rule 3: expired too early"
+        if isinstance(answer, Accepted):
+            assert not asked.held, "a held client got a 202"
+        if isinstance(answer, Admitted):
+            assert answer.version <= self.scheduler.snapshot.version
+            self.admitted = answer
+
+    def _published(self, before: Snapshot, after: Snapshot) -> None:
+        assert after.version > before.version
+        for ingress in self.ingresses.values():
+            ingress.mail.append(after)
+        for name in before.ready() - after.ready():
+            status = next(m for m in after.models if m.model == name)
+            if status.status == "draining":
+                self.revoked_at[name] = self.now
+                self.revoked_version[name] = after.version
+                self._check_revocation(name)
+        for name in after.ready():
+            self.revoked_at.pop(name, None)
+
+    def _check_revocation(self, name: str) -> None:
+        model = self.scheduler.models[name]
+        if name in self.told or model.revoked == "told":
+            return
+        assert not model.pinned, "rule 10: a pinned model was asked to leave"
+        if sum(i.reported.get(name, 0) for i in self.live()):
+            up = self.now - self.up_at[name]
+            assert up >= self.knobs.min_residency_s, "rule 5: thrash"
+
+    def _obey(
+        self, target: Target, event: ev.Event, loading: set[str], waited: list[str]
+    ) -> None:
+        name = target.model
+        here = [p for p in self.processes if p.model == name]
+        old = self.target.get(name)
+        self.target[name] = target
+        if target.replicas > len(here):
+            assert old is None or old.replicas > 0 or not here, "rule 4: two loads of one model"
+            assert self.now >= self.cooldown_until.get(name, 0), "rule 6: loaded in its cooldown"
+            if not here:
+                self.loads.append(name)
+            for bins in target.bins[len(here) :]:
+                self.serial += 1
+                self.processes.append(Process(name, f"{name}-{self.serial}", bins))
+        elif target.replicas == 0 and (old is None or old.replicas):
+            self.zero_at[name] = self.now
+            self._check_end(name, event, name in loading, waited)
+            self.told.discard(name)
+
+    def _check_end(self, name: str, event: ev.Event, loading: bool, waited: list[str]) -> None:
+        if getattr(event, "model", None) == name and isinstance(
+            event, ev.LoadFailed | ev.Died | ev.Unload | ev.Observed
+        ):
+            return
+        model = self.scheduler.models[name]
+        if self.cooldown_until.get(name, 0) < model.cooldown_until:  # stalled
+            self.failures[name] = self.failures.get(name, 0) + 1
+            self.cooldown_until[name] = model.cooldown_until
+            return
+        if loading:
+            assert any(w != name for w in self._waiting()) or waited, "rule 7: nobody needed it"
+            assert not model.pinned, "rule 10"
+            assert not [t for t in self.open.values() if t.model == name], "rule 7: it had waiters"
+        elif name in self.revoked_at:
+            late = self.now - self.revoked_at[name] >= self.knobs.ack_timeout_s
+            for ingress in self.live():
+                heard = ingress.view.version >= self.revoked_version[name]
+                assert heard or late, "rule 8: stopped before every ingress knew"
+
+    # -- what runs -----------------------------------------------------------------------------
+
+    def live(self) -> list[Ingress]:
+        limit = self.knobs.ingress_timeout_s
+        return [i for i in self.ingresses.values() if self.now - i.reported_at <= limit]
+
+    def of(self, model: str) -> list[Process]:
+        return [p for p in self.processes if p.model == model]
+
+    def work(self, model: str) -> int:
+        return sum(i.in_flight.get(model, 0) for i in self.ingresses.values())
+
+    def up(self, model: str, *, footprint: int | None = None, load_s: float = 1.0) -> None:
+        for process in [p for p in self.of(model) if not p.up and not p.broken]:
+            process.up = True
+            self.up_at.setdefault(model, self.now)
+            if self.scheduler.models[model].phase is Phase.LOADING:
+                self.up_at[model] = self.now
+                self.first_up.add(model)
+                self.cooldown_until.pop(model, None)
+            size = footprint or self.specs[model].footprint
+            self.tell(ev.Up(model, process.replica, size, load_s, process.bins))
+
+    def fail(self, model: str, reason: str = "out of memory") -> None:
+        """A replica that cannot load reports it and idles until its target is 0."""
+        process = next(p for p in self.of(model) if not p.up and not p.broken)
+        process.broken = True
+        self._expect_failure(model, ev.LoadFailed(model, process.replica, reason))
+
+    def crash(self, model: str, reason: str = "killed") -> None:
+        """A process ends by itself; Ray starts another in its place."""
+        process = self.of(model)[0]
+        self.processes.remove(process)
+        for ingress in self.ingresses.values():
+            ingress.in_flight.pop(model, None)
+        if self.target[model].replicas:
+            self.serial += 1
+            self.processes.append(Process(model, f"{model}-{self.serial}", process.bins))
+        self._expect_failure(model, ev.Died(model, process.replica, reason))
+
+    def _expect_failure(self, name: str, event: ev.LoadFailed | ev.Died) -> None:
+        model = self.scheduler.models[name]
+        loading = model.phase is Phase.LOADING
+        waiting = [t for t, a in self.open.items() if a.model == name]
+        before = model.failures
+        if loading:  # the cooldown begins with this event
+            self.cooldown_until[name] = 0
+        self.tell(event)
+        if not loading:
+            if model.cooldown_until > self.now:
+                self.cooldown_until[name] = model.cooldown_until
+            return
+        knobs = self.knobs
+        due = min(knobs.cooldown_max_s, knobs.cooldown_s * 2**before)
+        assert abs(model.cooldown_until - self.now - due) < 1e-6, "rule 6: cooldown doubles"
+        self.cooldown_until[name] = self.now + due
+        for ticket in waiting:
+            answer = self.answers[ticket][-1]
+            assert isinstance(answer, Failed | Expired), "rule 6: no answer"
+            assert isinstance(answer, Expired) or event.reason in answer.reason
+        failed = [e for e in self.effects if isinstance(e, Failed)]
+        assert all(e.model == name for e in failed), "rule 6: another model was disturbed"
+
+    def gone(self, model: str) -> None:
+        """Ray has drained it (rule 2: never before its work is done)."""
+        assert not self.work(model)
+        self.processes = [p for p in self.processes if p.model != model]
+        self.up_at.pop(model, None)
+        self.tell(ev.Running(model, self.target[model].generation))
+
+    def shed(self, model: str) -> None:
+        """Ray takes the replicas above the target down."""
+        here = self.of(model)
+        for process in here[self.target[model].replicas :]:
+            self.processes.remove(process)
+        names = tuple(p.replica for p in self.of(model))
+        self.tell(ev.Running(model, self.target[model].generation, names))
+
+    # -- the ingresses -------------------------------------------------------------------------
+
+    def ask(self, ticket: str, model: str, hold_s: float | None = None, ingress: str = "i1") -> None:
+        held = hold_s is not None
+        self.open[ticket] = Asked(model, ingress, self.now + (hold_s or 0.0), held)
+        self.tell(ev.Request(ticket, model, ingress, hold_s))
+        answer = self.answers.get(ticket, [None])[-1]
+        if ticket not in self.open and isinstance(answer, Admitted):
+            self.send(ingress, model)
+
+    def cancel(self, ticket: str) -> None:
+        del self.open[ticket]
+        self.tell(ev.Cancel(ticket))
+
+    def send(self, ingress: str, model: str) -> bool:
+        """Sends to a model if the ingress holds it for ready; False: it does not, or was late."""
+        here = self.ingresses[ingress]
+        if model not in here.view.ready() or self.target[model].replicas == 0:
+            return False
+        here.in_flight[model] = here.in_flight.get(model, 0) + 1
+        return True
+
+    def finish(self, ingress: str, model: str) -> None:
+        here = self.ingresses[ingress]
+        here.in_flight[model] -= 1
+        if not here.in_flight[model]:
+            del here.in_flight[model]
+
+    def deliver(self, ingress: str) -> None:
+        here = self.ingresses[ingress]
+        if here.mail:
+            here.view = here.mail.pop(0)
+
+    def report(self, ingress: str, queued: int = 0) -> None:
+        here = self.ingresses[ingress]
+        here.sequence += 1
+        here.reported, here.reported_at = dict(here.in_flight), self.now
+        uses = {m: ev.Use(n, queued) for m, n in here.in_flight.items()}
+        self.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
+
+    def deliver_all(self) -> None:
+        for name, ingress in self.ingresses.items():
+            ingress.view = ingress.mail[-1] if ingress.mail else ingress.view
+            ingress.mail.clear()
+            self.report(name)
+
+    def ingress_dies(self, name: str) -> None:
+        del self.ingresses[name]
+        self.open = {t: a for t, a in self.open.items() if a.ingress != name or a.load}
+        self.tell(ev.IngressGone(name))
+        self.ingresses[name] = Ingress(name, self.scheduler.snapshot)
+        self.ingresses[name].sequence = 10**6 * (1 + self.serial)
+
+    # -- time, operators, restarts -------------------------------------------------------------
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(ev.Tick())
+
+    def load(self, ticket: str, model: str) -> None:
+        self.open[ticket] = Asked(model, "", self.now, held=False, load=True)
+        self.tell(ev.Load(ticket, model))
+
+    def unload(self, ticket: str, model: str) -> None:
+        self.open[ticket] = Asked(model, "", self.now, held=False, load=True)
+        if not self.scheduler.models[model].pinned:
+            self.told.add(model)
+        self.tell(ev.Unload(ticket, model))
+        if not self.of(model):
+            self.told.discard(model)
+
+    def restart(self) -> None:
+        """Rule 9: the director dies; another one looks at what runs and reloads nothing."""
+        old = self.scheduler
+        specs = [
+            ModelSpec(**{f: getattr(s, f) for f in s.__slots__} | {"pinned": old.models[n].pinned})
+            for n, s in self.specs.items()
+        ]
+        version = old.snapshot.version + 1000
+        self.scheduler = Scheduler(
+            specs, self.capacity, self.knobs, known=self.known, first_version=version
+        )
+        loads, still_open = len(self.loads), self.open
+        self.open, self.cooldown_until, self.failures = {}, {}, {}
+        self.revoked_at.clear()
+        up = {p.model for p in self.processes if p.up and self.target[p.model].replicas}
+        leaving = {p.model for p in self.processes if not self.target[p.model].replicas}
+        for process in self.processes:
+            state = "ready" if process.up else "loading"
+            state = "draining" if process.model in leaving else state
+            size, bins = self.specs[process.model].footprint, process.bins
+            self.tell(ev.Observed(process.model, process.replica, state, size, 1.0, bins))  # type: ignore[arg-type]
+        for name in up:
+            self.up_at[name] = self.now
+        before = {p.replica for p in self.processes}
+        self.tell(ev.Recovered())
+        self.first_up |= {n for n, m in self.scheduler.models.items() if not m.spec.preload}
+        assert all(self.target[n].replicas for n in up), "rule 9: a running model was stopped"
+        assert before <= {p.replica for p in self.processes}
+        started = self.loads[loads:]
+        assert not set(started) & up, "rule 9: a running model was loaded again"
+        for ticket, asked in still_open.items():
+            if not asked.load:
+                hold = max(asked.until - self.now, 0.0) if asked.held else None
+                self.ask(ticket, asked.model, hold, asked.ingress)
+
+    # -- the rules -----------------------------------------------------------------------------
+
+    def _waiting(self) -> list[str]:
+        return [m.spec.model for m in self._queue()]
+
+    def _queue(self) -> list[Model]:
+        models = [m for m in self.scheduler.models.values() if m.queued_for_load(self.now)]
+        return sorted(models, key=lambda m: (m.since or 0.0, m.spec.model))
+
+    def check(self) -> None:
+        self._rule_1()
+        self._rule_3()
+        self._rules_5_and_7()
+        self._rule_6()
+        self._rule_10()
+        scheduler = self.scheduler
+        assert scheduler.snapshot == scheduler._picture(), "the published picture is stale"
+        for name in scheduler.snapshot.ready():
+            assert self.target[name].replicas, "rule 8: shown as ready after it was stopped"
+
+    def need(self, name: str, bin_name: str) -> int:
+        return self.scheduler.models[name].need(self.capacity[bin_name])
+
+    def _rule_1(self) -> None:
+        used = dict.fromkeys(self.capacity, 0)
+        for process in self.processes:
+            for name in process.bins:
+                used[name] += self.need(process.model, name)
+        for name, size in used.items():
+            assert size <= self.capacity[name], f"rule 1: {name} holds {size}"
+        limit = self.knobs.max_resident
+        assert limit is None or len({p.model for p in self.processes}) <= limit, "rule 1"
+
+    def _rule_3(self) -> None:
+        for ticket, asked in self.open.items():
+            assert asked.held, f"rule 3: {ticket} got no 202"
+            assert asked.until > self.now, f"rule 3: {ticket} hangs"
+        told = {t for m in self.scheduler.models.values() for t in m.tickets}
+        assert told == set(self.open), "rule 3: a request was lost"
+
+    def _protected(self, model: Model) -> bool:
+        knobs, up = self.knobs, self.now - model.ready_at
+        if model.pinned or model.phase is Phase.LOADING:
+            return model.pinned or model.demand(self.now) or model.phase_at == self.now
+        return up < max(knobs.min_residency_s, knobs.settle_s) or (
+            not model.claimed and model.lease_until > self.now
+        )
+
+    def _rules_5_and_7(self) -> None:
+        scheduler = self.scheduler
+        queue = self._queue()
+        if not queue or not scheduler._recovered or scheduler._stopping:
+            return
+        head = queue[0]
+        overdue = head.since is not None and self.now - head.since >= self.knobs.max_wait_s
+        models = scheduler.models.values()
+        staying = [m for m in models if m.shares and not m.leaving]
+        kept = [m for m in staying if self._protected(m)]
+        idle_loads = [
+            m
+            for m in staying
+            if m.phase is Phase.LOADING and not self._protected(m)
+        ]
+        if overdue and self._would_fit(head, kept):
+            assert self._would_fit(head, staying), "rule 5: overdue, and nobody makes room"
+        rest = [m for m in staying if m not in idle_loads]
+        if idle_loads and self._would_fit(head, rest):
+            assert self._would_fit(head, staying), "rule 7: a load that nobody wants blocks"
+
+    def _would_fit(self, head: Model, others: list[Model]) -> bool:
+        limit = self.knobs.max_resident
+        if limit is not None and len([m for m in others if m is not head]) >= limit:
+            return False
+        free = dict(self.capacity)
+        for other in others:
+            for share in other.shares[: 1 if other.shedding else None]:
+                for name, size in share.each.items():
+                    free[name] -= size
+        nodes: dict[str, int] = {}
+        for name, size in free.items():
+            if head.need(self.capacity[name]) <= size:
+                node = name.rsplit("/", 1)[0]
+                nodes[node] = nodes.get(node, 0) + 1
+        return any(n >= head.spec.bins for n in nodes.values())
+
+    def _rule_6(self) -> None:
+        status = self.scheduler.snapshot.status
+        if any(until > self.now for until in self.cooldown_until.values()):
+            assert status in ("degraded", "starting", "draining"), "rule 6: not degraded"
+
+    def _rule_10(self) -> None:
+        scheduler = self.scheduler
+        for model in scheduler.models.values():
+            keep = model.spec.keep_alive_s
+            keep = self.knobs.keep_alive_s if keep is None else keep
+            if model.phase is Phase.READY and keep is not None and not model.pinned:
+                idle = not model.in_flight and not model.demand(self.now)
+                old = self.now - max(model.last_used, model.phase_at) >= max(keep, 1e-9)
+                assert not (idle and old), "rule 10: idle above keep_alive_s"
+        if scheduler.snapshot.status == "ok" and scheduler._recovered:
+            for name, spec in self.specs.items():
+                if spec.preload:
+                    tried = name in self.first_up or scheduler.models[name].failures
+                    assert tried, "rule 10: ok before the preloads were up"

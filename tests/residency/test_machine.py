@@ -1,0 +1,232 @@
+"""Twenty thousand adversarial steps: the rules hold whatever the world does, in any order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test
+
+from llm_serve.residency import Knobs, ModelSpec
+from llm_serve.residency import events as ev
+from llm_serve.residency.state import Phase
+from residency_world import World
+
+INGRESSES = ("i1", "i2")
+SPECS = [
+    ModelSpec("a", 40),
+    ModelSpec("b", 60),
+    ModelSpec("c", 100, keep_alive_s=30),
+    ModelSpec("d", 160, bins=2),
+    ModelSpec("e", 30, max_replicas=2),
+    ModelSpec("f", 20, exclusive=True),
+    ModelSpec("g", 20, preload=True),
+]
+NAMES = [s.model for s in SPECS]
+model = st.sampled_from(NAMES)
+ingress = st.sampled_from(INGRESSES)
+seconds = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 31.0, 61.0, 200.0])
+
+
+class Machine(RuleBasedStateMachine):
+    steps: ClassVar[Counter[str]] = Counter()
+    world: World
+
+    def count(self, name: str) -> None:
+        Machine.steps[name] += 1
+
+    def pick(self, names: list[str], index: int) -> str | None:
+        return sorted(names)[index % len(names)] if names else None
+
+    @initialize(
+        limit=st.sampled_from([None, None, 1, 2]),
+        bins=st.sampled_from([("n1/g0", "n1/g1"), ("n1/g0", "n1/g1", "n2/g0"), ("n1",)]),
+        keep=st.sampled_from([None, 0.0, 60.0]),
+        residency=st.sampled_from([0.0, 5.0, 30.0]),
+        pending=st.sampled_from([1, 3, 32]),
+    )
+    def begin(
+        self,
+        limit: int | None,
+        bins: tuple[str, ...],
+        keep: float | None,
+        residency: float,
+        pending: int,
+    ) -> None:
+        knobs = Knobs(
+            max_resident=limit,
+            min_residency_s=residency,
+            max_wait_s=60,
+            keep_alive_s=keep,
+            max_pending_switches=pending,
+            drain_timeout_s=100,
+            load_stall_s=150,
+        )
+        self.tickets = 0
+        self.world = World(SPECS, dict.fromkeys(bins, 100), knobs, INGRESSES)
+
+    def ticket(self) -> str:
+        self.tickets += 1
+        return f"t{self.tickets}"
+
+    @rule(model=model, ingress=ingress, hold=st.sampled_from([None, 0.0, 5.0, 50.0, 500.0]))
+    def ask(self, model: str, ingress: str, hold: float | None) -> None:
+        self.count("ask")
+        if not self.world.send(ingress, model):
+            self.world.ask(self.ticket(), model, hold, ingress)
+
+    @rule(index=st.integers(0, 99))
+    def cancel(self, index: int) -> None:
+        self.count("cancel")
+        if ticket := self.pick(list(self.world.open), index):
+            self.world.cancel(ticket)
+
+    @rule(index=st.integers(0, 99))
+    def finish(self, index: int) -> None:
+        self.count("finish")
+        busy = [f"{i.name} {m}" for i in self.world.ingresses.values() for m in i.in_flight]
+        if choice := self.pick(busy, index):
+            self.world.finish(*choice.split())
+
+    @rule(ingress=ingress)
+    def deliver(self, ingress: str) -> None:
+        self.count("deliver")
+        self.world.deliver(ingress)
+
+    @rule(ingress=ingress, queued=st.sampled_from([0, 0, 3]))
+    def report(self, ingress: str, queued: int) -> None:
+        self.count("report")
+        self.world.report(ingress, queued)
+
+    @rule()
+    def catch_up(self) -> None:
+        self.count("catch_up")
+        self.world.deliver_all()
+
+    @rule(ingress=ingress)
+    def late_report(self, ingress: str) -> None:
+        self.count("late_report")
+        here = self.world.ingresses[ingress]
+        uses = {"a": ev.Use(9), "nobody": ev.Use(1)}
+        if here.sequence:
+            self.world.tell(ev.Usage(ingress, here.sequence, 10**9, uses))
+
+    def _loading(self) -> list[str]:
+        phases = self.world.scheduler.models
+        return [
+            p.model
+            for p in self.world.processes
+            if not p.up and not p.broken and phases[p.model].phase is not Phase.UNLOADED
+        ]
+
+    @rule(index=st.integers(0, 99))
+    def up(self, index: int) -> None:
+        self.count("up")
+        if name := self.pick(self._loading(), index):
+            self.world.up(name)
+
+    @rule(index=st.integers(0, 99), fraction=st.sampled_from([None, 0.5]))
+    def progress(self, index: int, fraction: float | None) -> None:
+        self.count("progress")
+        if name := self.pick(self._loading(), index):
+            process = next(p for p in self.world.of(name) if not p.up and not p.broken)
+            self.world.tell(ev.Progress(name, process.replica, "weights", fraction))
+
+    @rule(index=st.integers(0, 99))
+    def fail(self, index: int) -> None:
+        self.count("fail")
+        phases = self.world.scheduler.models
+        names = [n for n in self._loading() if phases[n].phase is Phase.LOADING]
+        if name := self.pick(names, index):
+            self.world.fail(name)
+
+    @rule(index=st.integers(0, 99))
+    def crash(self, index: int) -> None:
+        self.count("crash")
+        if name := self.pick([p.model for p in self.world.processes], index):
+            self.world.crash(name)
+
+    @rule(index=st.integers(0, 99))
+    def drained(self, index: int) -> None:
+        self.count("drained")
+        world = self.world
+        names = {p.model for p in world.processes if not world.target[p.model].replicas}
+        if name := self.pick([n for n in names if not world.work(n)], index):
+            world.gone(name)
+
+    @rule()
+    def shed(self) -> None:
+        self.count("shed")
+        target = self.world.target["e"].replicas
+        if 0 < target < len(self.world.of("e")):
+            self.world.shed("e")
+
+    @rule(model=model, generation=st.integers(0, 5))
+    def stale(self, model: str, generation: int) -> None:
+        self.count("stale")
+        if generation != self.world.target[model].generation:
+            self.world.tell(ev.Running(model, generation))
+        for event in (
+            ev.Died(model, f"{model}-0", "late"),
+            ev.Cancel("nobody"),
+            ev.Usage("i1", 0, 0, {}),
+        ):
+            self.world.tell(event)
+
+    @rule(seconds=seconds)
+    def wait(self, seconds: float) -> None:
+        self.count("wait")
+        self.world.wait(seconds)
+
+    @rule(seconds=seconds)
+    def wait_on(self, seconds: float) -> None:
+        """Time passes with every ingress alive and everything that can end ending."""
+        self.count("wait_on")
+        self.world.wait(seconds)
+        self.world.deliver_all()
+
+    @rule(model=model)
+    def load(self, model: str) -> None:
+        self.count("load")
+        self.world.load(self.ticket(), model)
+
+    @rule(model=model)
+    def unload(self, model: str) -> None:
+        self.count("unload")
+        self.world.unload(self.ticket(), model)
+
+    @rule(model=st.sampled_from(["a", "e"]), pinned=st.booleans())
+    def pin(self, model: str, pinned: bool) -> None:
+        self.count("pin")
+        self.world.tell(ev.Pin(model, pinned))
+
+    @rule(ingress=ingress)
+    def ingress_dies(self, ingress: str) -> None:
+        self.count("ingress_dies")
+        self.world.ingress_dies(ingress)
+
+    @precondition(lambda self: self.tickets > 5)
+    @rule()
+    def restart(self) -> None:
+        self.count("restart")
+        self.world.restart()
+
+
+def test_twenty_thousand_steps() -> None:
+    Machine.steps.clear()
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=450,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    total = sum(Machine.steps.values())
+    print(f"{total} steps: {dict(Machine.steps)}")
+    assert total >= 20_000
+    assert min(Machine.steps.values()) > 50
