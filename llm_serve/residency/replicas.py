@@ -49,7 +49,9 @@ def shed(models: Iterable[Model], lifecycle: Lifecycle) -> bool:
 
 
 def trim(model: Model, running: tuple[str, ...]) -> None:
-    """Frees the shares of replicas that left after `shed`."""
+    """Frees the shares of replicas that left after `shed`; a count from before changes nothing."""
+    if not model.shedding:
+        return
     for replica in model.replicas:
         if replica not in running:
             model.bury(replica)

@@ -64,6 +64,7 @@ class Scheduler:
         self._recovered = False
         self._stopping = False
         self._now = 0.0
+        self._hears_all_from = 0.0
         self.snapshot = self._picture()
         self.lifecycle.version += 1
         self._first_version = first_version
@@ -101,7 +102,7 @@ class Scheduler:
             case ev.Running():
                 self._running(event, now)
             case ev.Recovered():
-                self._recover()
+                self._recover(now)
             case ev.Capacity(bins):
                 self.lifecycle.capacity = dict(bins)
             case ev.Load():
@@ -224,8 +225,11 @@ class Scheduler:
         elif model.phase is Phase.READY and event.replicas:
             replicas.trim(model, event.replicas)
 
-    def _recover(self) -> None:
+    def _recover(self, now: float) -> None:
         self._recovered = True
+        if any(m.shares for m in self.models.values()):
+            # Ingresses of the earlier life may still send and have not reported here yet.
+            self._hears_all_from = now + self.knobs.ingress_timeout_s
         for model in self.models.values():
             if model.phase is Phase.READY:
                 self._starting.discard(model.spec.model)
@@ -267,12 +271,13 @@ class Scheduler:
 
     def _watch(self, model: Model, now: float) -> None:
         """The deadlines of one model."""
-        knobs, in_phase = self.knobs, now - model.phase_at
+        knobs = self.knobs
         if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
             self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s", now)
-        if model.phase is Phase.READY and in_phase > knobs.stable_s:
+        if model.phase is Phase.READY and now - model.phase_at > knobs.stable_s:
             model.failures = 0
-        if model.phase is Phase.LEAVING and in_phase > knobs.drain_timeout_s and not model.killed:
+        overdue = now - model.phase_at > knobs.drain_timeout_s
+        if model.phase is Phase.LEAVING and overdue and not model.killed:
             model.killed = True
             self._effects.append(Kill(model.spec.model, model.generation))
         if model.pinned and model.phase not in UP_OR_COMING and model.cooldown_until <= now:
@@ -330,8 +335,9 @@ class Scheduler:
 
     def _told(self, model: Model, now: float) -> bool:
         """Rule 8: whether no ingress sends to the model any more."""
-        waited = now - model.phase_at >= self.knobs.ack_timeout_s
-        return waited or self.fleet.acknowledged(model.revoked_version)
+        if now - model.phase_at >= self.knobs.ack_timeout_s:
+            return True
+        return now >= self._hears_all_from and self.fleet.acknowledged(model.revoked_version)
 
     def _queue(self) -> list[Model]:
         waiting = (m for m in self.models.values() if m.queued_for_load(self._now))

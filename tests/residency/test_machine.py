@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from hypothesis.stateful import run_state_machine_as_test
 
 from llm_serve.residency import Knobs, ModelSpec
 from llm_serve.residency import events as ev
 from llm_serve.residency.state import Phase
-from residency_world import World
+from tests.residency.world import World
 
 INGRESSES = ("i1", "i2")
 SPECS = [
@@ -101,6 +101,15 @@ class Machine(RuleBasedStateMachine):
         self.count("report")
         self.world.report(ingress, queued)
 
+    @rule(model=model, ingress=ingress)
+    def crowd(self, model: str, ingress: str) -> None:
+        """More requests than one replica takes, if it is up; else somebody who waits long."""
+        self.count("crowd")
+        if self.world.send(ingress, model):
+            self.world.report(ingress, queued=3)
+        else:
+            self.world.ask(self.ticket(), model, 1000.0, ingress)
+
     @rule()
     def catch_up(self) -> None:
         self.count("catch_up")
@@ -112,7 +121,7 @@ class Machine(RuleBasedStateMachine):
         here = self.world.ingresses[ingress]
         uses = {"a": ev.Use(9), "nobody": ev.Use(1)}
         if here.sequence:
-            self.world.tell(ev.Usage(ingress, here.sequence, 10**9, uses))
+            self.world.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
 
     def _loading(self) -> list[str]:
         phases = self.world.scheduler.models
@@ -135,19 +144,53 @@ class Machine(RuleBasedStateMachine):
             process = next(p for p in self.world.of(name) if not p.up and not p.broken)
             self.world.tell(ev.Progress(name, process.replica, "weights", fraction))
 
-    @rule(index=st.integers(0, 99))
     def fail(self, index: int) -> None:
-        self.count("fail")
         phases = self.world.scheduler.models
         names = [n for n in self._loading() if phases[n].phase is Phase.LOADING]
         if name := self.pick(names, index):
             self.world.fail(name)
 
-    @rule(index=st.integers(0, 99))
     def crash(self, index: int) -> None:
-        self.count("crash")
         if name := self.pick([p.model for p in self.world.processes], index):
             self.world.crash(name)
+
+    @rule(
+        kind=st.sampled_from(["fail", "crash", "ingress dies", "restart", "unload", "pin", "load"]),
+        index=st.integers(0, 99),
+    )
+    def mishap(self, kind: str, index: int) -> None:
+        self.count(kind)
+        world, name = self.world, NAMES[index % len(NAMES)]
+        match kind:
+            case "fail":
+                self.fail(index)
+            case "crash":
+                self.crash(index)
+            case "ingress dies":
+                world.ingress_dies(INGRESSES[index % 2])
+            case "restart":
+                world.restart()
+            case "unload":
+                world.unload(self.ticket(), name)
+            case "pin":
+                world.tell(ev.Pin("ae"[index % 2], index % 4 > 2))
+            case "load":
+                world.load(self.ticket(), name)
+
+    @rule()
+    def all_goes_well(self) -> None:
+        """Whatever loads comes up, whatever drains is gone, everybody has heard of it."""
+        self.count("all_goes_well")
+        world = self.world
+        for name in self._loading():
+            world.up(name)
+        world.now += 1.0
+        world.deliver_all()
+        for name in sorted({p.model for p in world.processes}):
+            if not world.target[name].replicas and not world.work(name):
+                world.gone(name)
+        self.shed()
+        world.deliver_all()
 
     @rule(index=st.integers(0, 99))
     def drained(self, index: int) -> None:
@@ -157,11 +200,10 @@ class Machine(RuleBasedStateMachine):
         if name := self.pick([n for n in names if not world.work(n)], index):
             world.gone(name)
 
-    @rule()
     def shed(self) -> None:
-        self.count("shed")
         target = self.world.target["e"].replicas
         if 0 < target < len(self.world.of("e")):
+            self.count("shed")
             self.world.shed("e")
 
     @rule(model=model, generation=st.integers(0, 5))
@@ -188,40 +230,14 @@ class Machine(RuleBasedStateMachine):
         self.world.wait(seconds)
         self.world.deliver_all()
 
-    @rule(model=model)
-    def load(self, model: str) -> None:
-        self.count("load")
-        self.world.load(self.ticket(), model)
-
-    @rule(model=model)
-    def unload(self, model: str) -> None:
-        self.count("unload")
-        self.world.unload(self.ticket(), model)
-
-    @rule(model=st.sampled_from(["a", "e"]), pinned=st.booleans())
-    def pin(self, model: str, pinned: bool) -> None:
-        self.count("pin")
-        self.world.tell(ev.Pin(model, pinned))
-
-    @rule(ingress=ingress)
-    def ingress_dies(self, ingress: str) -> None:
-        self.count("ingress_dies")
-        self.world.ingress_dies(ingress)
-
-    @precondition(lambda self: self.tickets > 5)
-    @rule()
-    def restart(self) -> None:
-        self.count("restart")
-        self.world.restart()
-
 
 def test_twenty_thousand_steps() -> None:
     Machine.steps.clear()
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=450,
-            stateful_step_count=50,
+            max_examples=500,
+            stateful_step_count=100,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
