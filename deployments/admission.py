@@ -25,6 +25,7 @@ class Admission:
     def __init__(self, model: ModelConfig) -> None:
         self.model = model
         self.inflight = 0
+        self._used = 0.0
         self._ends: deque[float] = deque(maxlen=_WINDOW)
 
     @property
@@ -35,17 +36,24 @@ class Admission:
     def queued(self) -> int:
         return self.inflight - self.running
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a request last came or ended."""
+        return time.monotonic() - self._used
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place for one request. Raises QueueFull."""
         if self.inflight >= self.model.max_running + self.model.max_queued:
             raise self.full()
         self.inflight += 1
+        self._used = time.monotonic()
         try:
             yield
         finally:
             self.inflight -= 1
-            self._ends.append(time.monotonic())
+            self._used = time.monotonic()
+            self._ends.append(self._used)
 
     def full(self) -> QueueFull:
         return QueueFull(

@@ -1,91 +1,255 @@
-"""The director: the one place that knows the state of every model."""
+"""The director: the only one that decides which models are resident.
+
+A thin actor around `llm_serve.residency.Scheduler`: Ray's facts become events, effects become
+replica targets and answers. It holds no truth of its own (rule 9): killed, it comes back, hears
+from the replicas that run, and goes on. It ends itself once neither an ingress nor the Serve
+controller has spoken for `ORPHAN_S`: then its application is gone.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
-from llm_serve.backends.base import LoadProgress, ModelInfo
-from llm_serve.status import ModelState
+import ray
 
-REPORT_PERIOD_S = 2.0
-"""A replica repeats its report so often, so that a restarted director knows all again."""
-_FORGET_AFTER_S = 5 * REPORT_PERIOD_S
-_WATCH_S = 10.0
+from deployments.autoscaling import Grants
+from deployments.nodes import capacity
+from deployments.reports import ReplicaReport, View
+from deployments.survey import Survey
+from llm_serve.backends.base import ModelInfo
+from llm_serve.config import Config, ModelConfig
+from llm_serve.models.footprint import estimate
+from llm_serve.models.measured import Measurements
+from llm_serve.residency import Knobs, ModelSpec, Scheduler
+from llm_serve.residency import effects as fx
+from llm_serve.residency import events as ev
 
+log = logging.getLogger("ray.serve")
+TICK_S = 0.1
+ENDED = "its process ended unexpectedly"
+WATCH_S = 10.0
+ORPHAN_S = 120.0
+RECOVERY_S = 3.0
+"""A new director listens so long before it decides, if replicas of its models run."""
 
-@dataclass(frozen=True, slots=True)
-class ReplicaReport:
-    """What a model's replica says of itself."""
-
-    model: str
-    replica: str
-    actor: str | None
-    """Ray's id of its process, which Ray names when that has died."""
-    state: ModelState
-    progress: LoadProgress | None = None
-    error: str | None = None
-    info: ModelInfo | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All reports at one version; the ingress keeps the newest."""
-
-    version: int
-    reports: tuple[ReplicaReport, ...]
+Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
 
 
 class Director:
-    """Collects reports and hands views to whoever watches.
+    """See the module. Every method may be called by anybody, at any time, twice."""
 
-    It holds no truth of its own: killed, it has the same view again within REPORT_PERIOD_S.
-    """
-
-    def __init__(self) -> None:
-        # A restarted director must not count from versions that watchers have seen.
-        self._version = time.time_ns()
+    def __init__(self, app: str, config: Config) -> None:
+        self._app = app
+        self._config = config
+        self._measurements = Measurements()
+        self._infos: dict[str, ModelInfo] = {}
+        self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._grants: Grants = {}
+        self._applied: dict[str, int] = {}
         self._reports: dict[str, ReplicaReport] = {}
-        self._heard: dict[str, float] = {}
         self._changed = asyncio.Condition()
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._tick = 0
+        self._heard = time.monotonic()
+        self._survey = Survey(app)
+        self._scheduler = self._make_scheduler()
+        self._view = View(self._scheduler.snapshot)
+        self._work = asyncio.get_running_loop().create_task(self._run())
 
-    async def report(self, report: ReplicaReport) -> None:
-        self._heard[report.replica] = time.monotonic()
-        if self._reports.get(report.replica) != report:
-            self._reports[report.replica] = report
-            await self._publish()
+    # -- said by ingresses -------------------------------------------------------------------
 
-    async def leave(self, replica: str) -> None:
-        """A replica is going, and says so."""
-        self._heard.pop(replica, None)
-        if self._reports.pop(replica, None) is not None:
-            await self._publish()
+    async def configure(self, config: Config) -> None:
+        """A new configuration of the same application; what runs is kept."""
+        self._heard = time.monotonic()
+        if config == self._config:
+            return
+        log.info("a new configuration: starting over from what runs")
+        self._work.cancel()
+        self._config = config
+        self._scheduler = self._make_scheduler()
+        for ticket, answer in self._answers.items():
+            if not answer.done():
+                reason = "the configuration has just changed; send the request again"
+                answer.set_result(fx.Conflict(ticket, "", reason))
+        await self._publish(self._scheduler.snapshot)
+        self._work = asyncio.get_running_loop().create_task(self._run())
 
-    async def bury(self, actor: str) -> None:
+    async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
+        """Waits for the one answer to a ticket."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answers[request.ticket] = answer
+        await self._handle(request)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(request.ticket, None)
+
+    async def cancel(self, ticket: str) -> None:
+        await self._handle(ev.Cancel(ticket))
+
+    async def usage(self, usage: ev.Usage) -> None:
+        self._heard = time.monotonic()
+        await self._handle(usage)
+
+    async def ingress_gone(self, ingress: str) -> None:
+        await self._handle(ev.IngressGone(ingress))
+
+    async def bury(self, process: str) -> None:
         """A process is dead, says one who talked to it; if it is not, its next report is near."""
-        for replica in [r.replica for r in self._reports.values() if r.actor == actor]:
-            await self.leave(replica)
+        for report in [r for r in self._reports.values() if r.process == process]:
+            del self._reports[report.actor]
+            await self._handle(ev.Died(report.model, report.actor, ENDED))
 
     async def watch(self, seen: int) -> View:
-        """The view once it is another than `seen`, or the same one after a while."""
+        """The view once its tick is another than `seen`, or the same one after a while."""
         async with self._changed:
-            if self._version == seen:
+            if self._view.tick == seen:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), _WATCH_S)
-            return View(self._version, tuple(self._reports.values()))
+                    await asyncio.wait_for(self._changed.wait(), WATCH_S)
+            return self._view
 
-    async def _publish(self) -> None:
+    async def shutdown(self) -> None:
+        await self._handle(ev.Shutdown())
+
+    # -- said by the Serve controller and the replicas ---------------------------------------
+
+    async def grants(self, applied: dict[str, int]) -> Grants:
+        """What the policy may give each model; `applied` is what it gave."""
+        self._heard = time.monotonic()
+        self._applied = applied
+        return self._grants
+
+    async def report(self, report: ReplicaReport) -> None:
+        before = self._reports.get(report.actor)
+        self._reports[report.actor] = report
+        if report.info is not None and self._infos.get(report.model) != report.info:
+            self._infos[report.model] = report.info
+            await self._publish(self._scheduler.snapshot)
+        if before is None or before != report:
+            await self._handle(self._event(report))
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self._recover()
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self._look()
+                await self._handle(ev.Tick())
+            except Exception:
+                log.exception("the director failed in a tick")
+            if time.monotonic() - self._heard > ORPHAN_S:
+                log.info("nobody has spoken for %g s: the application is gone", ORPHAN_S)
+                ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+    async def _recover(self) -> None:
+        """Hears from whoever runs before anything is decided."""
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            running = await self._survey.replicas()
+            heard = set(self._reports)
+            missing = {actor for actors in running.values() for actor in actors} - heard
+            if not missing or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(TICK_S)
+        for model, actors in running.items():
+            for actor in actors:
+                report = self._reports.get(actor)
+                state = "draining" if report is None or report.state == "failed" else report.state
+                footprint = report.info.footprint_bytes if report and report.info else None
+                event = ev.Observed(model, actor, state, footprint)
+                await self._handle(event)
+        await self._handle(ev.Recovered())
+
+    async def _look(self) -> None:
+        """Which processes there are: the only proof that a model's memory is free (rule 1)."""
+        if not self._survey.due(self._in_motion()):
+            return
+        known = list(self._reports)  # one that reports from here on may be too new for the survey
+        running = await self._survey.replicas()
+        for actor in [a for a in known if a not in self._survey.seen]:
+            report = self._reports.pop(actor)
+            if self._grants.get(report.model, (0, 0))[0]:
+                await self._handle(ev.Died(report.model, actor, ENDED))
+        for model, (_, generation) in list(self._grants.items()):
+            if self._applied.get(model) == generation:
+                actors = tuple(running.get(model, ()))
+                await self._handle(ev.Running(model, generation, actors))
+
+    def _in_motion(self) -> bool:
+        return any(m.status in ("loading", "draining") for m in self._scheduler.snapshot.models)
+
+    async def _handle(self, event: ev.Event) -> None:
+        for effect in self._scheduler.handle(event, time.monotonic()):
+            await self._carry_out(effect)
+
+    async def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Target(model, replicas, generation):
+                self._grants = {**self._grants, model: (replicas, generation)}
+            case fx.Publish(snapshot):
+                await self._publish(snapshot)
+            case fx.Measured(model, footprint, load_s):
+                config = self._config.model(model)
+                if config is not None:
+                    self._measurements.keep(config, footprint, load_s)
+            case fx.Kill(model):
+                for actor in (await self._survey.replicas()).get(model, ()):
+                    log.warning("%s did not drain in time: ending %s", model, actor)
+                    with suppress(ValueError):
+                        ray.kill(ray.get_actor(actor, namespace="serve"))
+            case _:
+                answer = self._answers.get(effect.ticket)
+                if answer is not None and not answer.done():
+                    answer.set_result(effect)
+
+    async def _publish(self, snapshot: fx.Snapshot) -> None:
+        self._tick += 1
+        # A restarted director must not count from ticks that watchers have seen.
+        tick = self._scheduler_epoch + self._tick
+        self._view = View(snapshot, dict(self._infos), tick)
         async with self._changed:
-            self._version += 1
             self._changed.notify_all()
 
-    async def _sweep(self) -> None:
-        """Forgets replicas that fell silent: they died without a word."""
-        while True:
-            await asyncio.sleep(REPORT_PERIOD_S)
-            limit = time.monotonic() - _FORGET_AFTER_S
-            for replica in [r for r, heard in self._heard.items() if heard < limit]:
-                await self.leave(replica)
+    def _event(self, report: ReplicaReport) -> ev.Event:
+        if report.state == "failed":
+            return ev.LoadFailed(report.model, report.actor, report.error or "it failed to load")
+        if report.state == "ready":
+            footprint = report.info.footprint_bytes if report.info else 0
+            return ev.Up(report.model, report.actor, footprint, report.load_s)
+        stage = report.progress.stage if report.progress else "starting"
+        fraction = report.progress.fraction if report.progress else None
+        return ev.Progress(report.model, report.actor, stage, fraction)
+
+    def _make_scheduler(self) -> Scheduler:
+        self._scheduler_epoch = time.time_ns() // 1000
+        residency = self._config.residency
+        known = self._measurements.known(self._config.models)
+        return Scheduler(
+            [_spec(model) for model in self._config.models],
+            capacity(self._config),
+            Knobs(
+                max_resident=residency.max_resident,
+                min_residency_s=residency.min_residency_s,
+                max_wait_s=residency.max_wait_s,
+                keep_alive_s=residency.keep_alive_s,
+                max_pending_switches=residency.max_pending_switches,
+                drain_timeout_s=self._config.server.inference_timeout_s + 30,
+            ),
+            known=known,
+            first_version=self._scheduler_epoch,
+        )
+
+
+def _spec(model: ModelConfig) -> ModelSpec:
+    return ModelSpec(
+        model=model.id,
+        footprint=estimate(model),
+        max_replicas=model.max_replicas,
+        pinned=model.pin,
+        preload=model.preload,
+        keep_alive_s=model.keep_alive_s,
+    )

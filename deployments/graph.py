@@ -4,61 +4,53 @@ No `from __future__ import annotations` here: Ray Serve reads the annotation of 
 to turn the YAML's `args` into a Config, and a string is not a class.
 """
 
-import ray
 from ray import serve
-from ray.serve.handle import DeploymentHandle
+from ray.serve.config import AutoscalingConfig
 
-from deployments.director import Director
 from deployments.ingress import Ingress, read_keys
 from deployments.model import Model
-from llm_serve.config import Config, ModelConfig, TransformersEngine, deployment_name
+from deployments.names import deployment_of
+from deployments.nodes import gpus_of
+from llm_serve.config import Config, ModelConfig
 
-_DRAIN_SLACK_S = 10.0
+DRAIN_SLACK_S = 10.0
 _MANY = 100_000
-"""No limit of ours: the ingress admits per model, and the director only answers watchers."""
+"""No limit of ours: the ingress admits per model."""
 
 
 def build(config: Config) -> serve.Application:
-    """One ingress, one director, one deployment a model."""
+    """One ingress and one deployment a model, at zero replicas until the director grants more."""
     read_keys(config.server.api_key_file)
-    director = serve.deployment(
-        Director,
-        name="Director",
-        num_replicas=1,
-        max_ongoing_requests=_MANY,
-        ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False},
-    ).bind()
-    models = {m.id: _model(m, config, director) for m in config.models}
+    models = {m.id: _model(m, config) for m in config.models}
     return serve.deployment(
         Ingress,
         name="Ingress",
-        num_replicas=1,
+        num_replicas=config.server.ingress_replicas,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": 0},
-    ).bind(config, director, models)
+    ).bind(config, models)
 
 
-def _model(model: ModelConfig, config: Config, director: DeploymentHandle) -> serve.Application:
+def _model(model: ModelConfig, config: Config) -> serve.Application:
     return serve.deployment(
         Model,
-        name=deployment_name(model.id),
-        num_replicas=1,
+        name=deployment_of(model.id),
         max_ongoing_requests=model.max_running,
         max_queued_requests=model.max_running + model.max_queued,
         # A stream in flight must end whole before its replica goes.
-        graceful_shutdown_timeout_s=config.server.inference_timeout_s + _DRAIN_SLACK_S,
+        graceful_shutdown_timeout_s=config.server.inference_timeout_s + DRAIN_SLACK_S,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=2,
         health_check_timeout_s=30,
-        ray_actor_options={"num_cpus": 0, "num_gpus": _gpus(model)},
-    ).bind(model, director)
-
-
-def _gpus(model: ModelConfig) -> float:
-    """GPUs of one replica: as configured, else one where the cluster has any."""
-    if model.num_gpus is not None:
-        return model.num_gpus
-    if not isinstance(model.engine, TransformersEngine) or model.engine.device in ("cpu", "mps"):
-        return 0
-    return 1 if ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+        # The policy decides, so nothing may be delayed on top of it.
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=0,
+            initial_replicas=0,
+            max_replicas=model.max_replicas,
+            target_ongoing_requests=max(1, model.max_running * 3 // 4),
+            upscale_delay_s=0,
+            downscale_delay_s=0,
+            downscale_to_zero_delay_s=0,
+        ),
+        ray_actor_options={"num_cpus": 0, "num_gpus": gpus_of(model)},
+    ).bind(model)

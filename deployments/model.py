@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.handle import DeploymentHandle
 
-from deployments.director import REPORT_PERIOD_S, ReplicaReport
+from deployments.names import director_name
+from deployments.reports import REPORT_PERIOD_S, ReplicaReport
 from llm_serve.api.job import Job
 from llm_serve.backends import create
 from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig
-from llm_serve.errors import InternalError, LoadFailed
+from llm_serve.errors import LoadFailed
 from llm_serve.execution import run
 
 log = logging.getLogger("ray.serve")
+
 _PIECE = 1 << 20
 """Bytes of one message to the ingress at most: Ray's messages by value end at 4 MiB."""
+STARTED = b""
+"""The first message of every request: from here on it is work in flight, which no switch ends."""
 
 
 class Model:
@@ -31,20 +36,27 @@ class Model:
     Ray Serve gives up on the whole application when a constructor raises three times.
     """
 
-    def __init__(self, config: ModelConfig, director: DeploymentHandle) -> None:
-        self._director = director
+    def __init__(self, config: ModelConfig) -> None:
+        self._began = time.monotonic()
         self._backend = create(config)
-        replica = serve.get_replica_context().replica_id.unique_id
-        actor = ray.get_runtime_context().get_actor_id()
-        self._report = ReplicaReport(config.id, replica, actor, "loading")
+        context = serve.get_replica_context()
+        self._director: Any = None
+        self._app = context.app_name
+        self._report = ReplicaReport(
+            model=config.id,
+            actor=context.replica_id.to_full_id_str(),
+            process=ray.get_runtime_context().get_actor_id(),
+            node=ray.get_runtime_context().get_node_id(),
+            state="loading",
+        )
         self._changed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._loop = loop
-        self._reporter = loop.create_task(self._keep_reporting())
-        self._loading = loop.create_task(self._load())
+        self._loop = asyncio.get_running_loop()
+        self._reporter = self._loop.create_task(self._keep_reporting())
+        self._loading = self._loop.create_task(self._load())
 
     async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """Encoded messages of `llm_serve.execution.run`; waits for a load that is under way."""
+        """STARTED, then the encoded messages of `llm_serve.execution.run`."""
+        yield STARTED
         await asyncio.shield(self._loading)
         if self._report.state == "failed":
             raise LoadFailed(
@@ -63,16 +75,15 @@ class Model:
     async def _load(self) -> None:
         try:
             info = await self._backend.load(self._on_progress)
-            self._tell(replace(self._report, state="ready", progress=None, info=info))
+            took = time.monotonic() - self._began
+            self._tell(replace(self._report, state="ready", progress=None, info=info, load_s=took))
         except LoadFailed as error:
             log.warning("%s could not be loaded: %s", self._report.model, error.message)
             self._tell(replace(self._report, state="failed", progress=None, error=error.message))
         except Exception:
             log.exception("%s could not be loaded", self._report.model)
-            reason = InternalError(
-                "The load failed in an unexpected way; the replica's log has it."
-            )
-            self._tell(replace(self._report, state="failed", progress=None, error=reason.message))
+            reason = "The load failed in an unexpected way; the replica's log has it."
+            self._tell(replace(self._report, state="failed", progress=None, error=reason))
 
     def _on_progress(self, progress: LoadProgress) -> None:
         """Called from any thread."""
@@ -93,9 +104,14 @@ class Model:
         while True:
             self._changed.clear()
             try:
+                if self._director is None:
+                    name = director_name(self._app)
+                    self._director = ray.get_actor(name, namespace="serve")
                 await self._director.report.remote(self._report)
-            except Exception as error:  # the director is being restarted; the next one tells all
+            except (ValueError, ray.exceptions.RayError) as error:
+                # It is being restarted; the next one is told all.
                 log.warning("the director did not take a report: %s", type(error).__name__)
+                self._director = None
             try:
                 await asyncio.wait_for(self._changed.wait(), REPORT_PERIOD_S)
             except TimeoutError:
@@ -106,7 +122,3 @@ class Model:
         self._reporter.cancel()
         self._loading.cancel()
         await self._backend.close()
-        try:
-            await self._director.leave.remote(self._report.replica)
-        except Exception as error:
-            log.warning("the director did not hear the goodbye: %s", type(error).__name__)

@@ -9,6 +9,7 @@ from llm_serve.config import Config
 
 APPLICATION = "llm-serve"
 IMPORT_PATH = "deployments.graph:build"
+POLICY = "deployments.autoscaling:ResidencyPolicy"
 
 
 def deploy_schema(
@@ -18,11 +19,16 @@ def deploy_schema(
     base = base or {"applications": [{"name": APPLICATION, "route_prefix": "/"}]}
     options = {**(base.get("http_options") or {}), "host": host, "port": port}
     args = config.model_dump(mode="json", exclude_unset=True)
-    ours = base["applications"][our_application(base) or 0]
+    ours = {
+        **base["applications"][our_application(base) or 0],
+        "import_path": IMPORT_PATH,
+        "autoscaling_policy": {"policy_function": POLICY},
+        "args": args,
+    }
     return {
         **base,
         "http_options": options,
-        "applications": [{**ours, "import_path": IMPORT_PATH, "args": args}],
+        "applications": [ours],
     }
 
 

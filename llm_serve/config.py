@@ -6,7 +6,6 @@ The same tree is the `args` of the application in `serve_config.yaml`, the argum
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -103,6 +102,17 @@ class ModelConfig(_Tree):
     defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
     max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
     max_queued: int = Field(64, ge=1, le=65536, description="Requests that wait; past it 429.")
+    max_replicas: int = Field(
+        1, ge=1, le=1000, description="Ray's autoscaling adds replicas up to this, room permitting."
+    )
+    pin: bool = Field(False, description="Loaded at start, and never evicted.")
+    preload: bool = Field(False, description="Loaded before the server says ok; may be evicted.")
+    keep_alive_s: float | None = Field(
+        None, ge=0, description="Instead of `residency.keep_alive_s`."
+    )
+    footprint_gb: float | None = Field(
+        None, gt=0, description="Memory of one replica, GiB; null: estimated, then measured."
+    )
     num_gpus: float | None = Field(
         None, ge=0, le=64, description="null: 1 where the cluster has a GPU, else 0."
     )
@@ -117,6 +127,53 @@ class ModelConfig(_Tree):
         return section.model_validate(engine or {}) if not isinstance(engine, _Tree) else engine
 
 
+class ColdStart(_Tree):
+    """What a request for a model that is not loaded gets."""
+
+    mode: Literal["auto", "accept", "wait"] = Field(
+        "auto",
+        description="accept: 202 at once; wait: the request is held; auto: held for OpenAI SDKs, "
+        "which take a 202 for an empty answer, 202 for everyone else.",
+    )
+    max_hold_s: float = Field(
+        300.0, gt=0, le=3600, description="The longest that a request is held; then 503."
+    )
+
+
+class Residency(_Tree):
+    """Which models may be in memory at the same time, and for how long."""
+
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Memory for models on each node, GiB; null: what the accelerators have, or the "
+        "host where there is none, less `reserve_gb`.",
+    )
+    reserve_gb: float = Field(2.0, ge=0, description="Kept free on each node or accelerator, GiB.")
+    max_resident: int | None = Field(None, ge=1, description="At most so many models; null: any.")
+    min_residency_s: float = Field(
+        30.0, ge=0, le=86400, description="A loaded model that has work stays at least so long."
+    )
+    max_wait_s: float = Field(
+        120.0, ge=0, le=86400, description="A waiting model gets its turn after so long at most."
+    )
+    keep_alive_s: float | None = Field(
+        None, ge=0, description="An idle model leaves after so long; null: when others need room."
+    )
+    max_pending_switches: int = Field(
+        32, ge=1, le=10000, description="Models that may wait for their turn; past it 409."
+    )
+
+    @model_validator(mode="after")
+    def _wait_outlasts_residency(self) -> Self:
+        if self.min_residency_s > self.max_wait_s:
+            raise ValueError(
+                f"min_residency_s ({self.min_residency_s:g}) is above max_wait_s "
+                f"({self.max_wait_s:g}); a waiting model could not get its turn in time"
+            )
+        return self
+
+
 class ServerConfig(_Tree):
     """What holds for every request. Address and port belong to Ray Serve's `http_options`."""
 
@@ -124,6 +181,7 @@ class ServerConfig(_Tree):
     inference_timeout_s: float = Field(
         600.0, gt=0, le=86400, description="From admission to the last byte; past it 504."
     )
+    ingress_replicas: int = Field(1, ge=1, le=100, description="Processes that take requests.")
     api_key_file: str | None = Field(
         None, description="A file with one API key a line; null: no key is asked for."
     )
@@ -137,6 +195,8 @@ class Config(_Tree):
 
     models: tuple[ModelConfig, ...] = Field(min_length=1)
     server: ServerConfig = Field(default_factory=ServerConfig)
+    residency: Residency = Field(default_factory=Residency)
+    cold_start: ColdStart = Field(default_factory=ColdStart)
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
@@ -155,11 +215,6 @@ class Config(_Tree):
         return next((m for m in self.models if m.id == model_id), None)
 
 
-def deployment_name(model_id: str) -> str:
-    """The Ray deployment of a model: `Model:` and the id with `/` and `#` made safe."""
-    return "Model:" + re.sub(r"[/#]", "--", model_id)
-
-
 def default_config() -> Config:
     """What `llm-serve` without arguments serves."""
     return Config(
@@ -168,6 +223,7 @@ def default_config() -> Config:
                 id=DEFAULT_MODEL,
                 source=DEFAULT_SOURCE,
                 defaults=SamplingDefaults(temperature=0.2, top_p=0.9),
+                preload=True,
             ),
         )
     )

@@ -39,23 +39,40 @@ class ServeError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after_s: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        loading: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.loading = loading
+        """The `model.load` object, for a model that is still on its way."""
         if retry_after_s is not None:
             retry_after_s = max(1, min(MAX_RETRY_AFTER_S, retry_after_s))
         self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.param, self.retry_after_s)
+        return _rebuild, (
+            type(self),
+            self.message,
+            self.param,
+            self.retry_after_s,
+            self.loading,
+        )
 
 
 def _rebuild(
-    cls: type[ServeError], message: str, param: str | None, retry_after_s: int | None
+    cls: type[ServeError],
+    message: str,
+    param: str | None,
+    retry_after_s: int | None,
+    loading: dict[str, Any] | None,
 ) -> ServeError:
-    return cls(message, param=param, retry_after_s=retry_after_s)
+    return cls(message, param=param, retry_after_s=retry_after_s, loading=loading)
 
 
 class InvalidRequest(ServeError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from llm_serve.backends.base import ModelInfo, Stage
+from llm_serve.backends.base import ModelInfo
 
 ModelState = Literal["unloaded", "queued", "loading", "ready", "draining", "failed"]
 ServerState = Literal["starting", "ok", "switching", "degraded", "draining"]
@@ -18,11 +18,19 @@ class ModelStatus:
     id: str
     backend: str
     state: ModelState = "unloaded"
-    stage: Stage | None = None
+    stage: str | None = None
     progress: float | None = None
     """Of the stage, 0..1; None where it cannot be known."""
     error: str | None = None
     """Why the last load failed."""
+    cooldown_s: float = 0.0
+    """Seconds until a load is tried again after a failure."""
+    eta_s: float | None = None
+    """Seconds until it is ready, from measured loads; None where none was measured."""
+    position: int | None = None
+    """0 while it loads, 1 for the next in line, None when nobody waits for it."""
+    replicas: int = 0
+    pinned: bool = False
     info: ModelInfo | None = None
     running: int = 0
     queued: int = 0
@@ -41,7 +49,8 @@ class ServerStatus:
     created: int = 0
     """Unix seconds when this server started."""
     switch_target: str | None = None
-    details: dict[str, str] = field(default_factory=dict)
+    current_model: str | None = None
+    """The loaded model that came up last."""
 
     def model(self, model_id: str) -> ModelStatus | None:
         return next((m for m in self.models if m.id == model_id), None)

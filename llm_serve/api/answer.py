@@ -12,8 +12,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from llm_serve.api.cold import Hold
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
+from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.api.render import error_body, frame, to_json
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
 
@@ -34,6 +36,12 @@ def error_response(error: ServeError, headers: Mapping[str, str] | None = None) 
     return json_response(error_body(error), error.status, merged)
 
 
+def loading_response(loading: Loading, headers: Mapping[str, str] | None = None) -> Response:
+    """The guide's 202."""
+    merged = {**(headers or {}), "retry-after": str(loading.retry_after_s)}
+    return json_response(loading.body(), 202, merged)
+
+
 def internal_error(scope: Scope) -> InternalError:
     """Logs the exception that is being handled; the error names the request and nothing else."""
     request_id = Headers(scope=scope).get("x-request-id")
@@ -42,17 +50,24 @@ def internal_error(scope: Scope) -> InternalError:
 
 
 class JobAnswer(Response):
-    """Runs a job; a client that leaves cancels it, and so does the inference timeout."""
+    """Runs a job; a client that leaves cancels it, and so does the inference timeout.
 
-    def __init__(self, gateway: Gateway, job: Job, timeout_s: float) -> None:
+    A stream whose model is loading opens as soon as the wait is accepted, and says where the load
+    stands in comments, so that no client is left in silence.
+    """
+
+    def __init__(self, gateway: Gateway, job: Job, hold: Hold, timeout_s: float) -> None:
         self.gateway = gateway
         self.job = job
+        self.hold = hold
         self.timeout_s = timeout_s
         self.background = None
+        self._begun = False
+        self._more = {} if hold.applied is None else {"preference-applied": hold.applied}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pump = asyncio.create_task(self._pump(scope, receive, send))
-        watch = asyncio.create_task(_until_disconnect(receive))
+        watch = asyncio.create_task(until_disconnect(receive))
         try:
             await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -64,38 +79,62 @@ class JobAnswer(Response):
             pump.result()
 
     async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        whole: Response | None = None
+        try:
+            whole = await self._run(send)
+        except Accepted as accepted:
+            whole = loading_response(accepted.loading, self._more)
+        except ServeError as error:
+            whole = await self._fail(error, send)
+        except Exception:
+            whole = await self._fail(internal_error(scope), send)
+        if self._begun:
+            await send_body(send, b"", more=False)
+        elif whole is not None:
+            await whole(scope, receive, send)
+
+    async def _run(self, send: Send) -> Response | None:
+        """The answer of a job that does not stream; None once a stream was sent."""
+        loop = asyncio.get_running_loop()
+        hold_s = self.hold.seconds
+        deadline = loop.time() + (hold_s or 0)
+        while True:
+            left = None if hold_s is None else max(0.0, deadline - loop.time())
+            async with aclosing(self.gateway.admit(self.job, left)) as waits:
+                async for loading in waits:
+                    if self.job.stream:
+                        await self._send(send, loading.comment())
+            try:
+                return await self._generate(send)
+            except Readmit:
+                continue
+
+    async def _generate(self, send: Send) -> Response | None:
         clock = asyncio.timeout(self.timeout_s)
         try:
-            async with (
-                clock,
-                aclosing(self.gateway.generate(self.job)) as messages,
-            ):
+            async with clock, aclosing(self.gateway.generate(self.job)) as messages:
                 if not self.job.stream:
                     body = b"".join([message async for message in messages])
-                    await Response(body, media_type="application/json")(scope, receive, send)
-                    return
+                    return Response(body, 200, self._more, media_type="application/json")
                 async for message in messages:
-                    if not begun:
-                        begun = True
-                        await _start_stream(send)
-                    await _send_body(send, message)
-        except ServeError as error:
-            await self._fail(error, begun, scope, receive, send)
-        except Exception as error:
-            ours = isinstance(error, TimeoutError) and clock.expired()
-            failure = self._timed_out() if ours else internal_error(scope)
-            await self._fail(failure, begun, scope, receive, send)
-        if begun:
-            await _send_body(send, b"", more=False)
+                    await self._send(send, message)
+        except TimeoutError:
+            if clock.expired():
+                raise self._timed_out() from None
+            raise
+        return None
 
-    async def _fail(
-        self, error: ServeError, begun: bool, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        if begun:
-            await _send_body(send, frame(error_body(error)))
-        else:
-            await error_response(error)(scope, receive, send)
+    async def _send(self, send: Send, message: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            await start_stream(send, self._more)
+        await send_body(send, message)
+
+    async def _fail(self, error: ServeError, send: Send) -> Response | None:
+        if not self._begun:
+            return error_response(error, self._more)
+        await send_body(send, frame(error_body(error)))
+        return None
 
     def _timed_out(self) -> InferenceTimeout:
         return InferenceTimeout(
@@ -104,19 +143,20 @@ class JobAnswer(Response):
         )
 
 
-async def _start_stream(send: Send) -> None:
+async def start_stream(send: Send, more: Mapping[str, str]) -> None:
     headers = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
+        *((name.encode(), value.encode()) for name, value in more.items()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def _send_body(send: Send, body: bytes, more: bool = True) -> None:
+async def send_body(send: Send, body: bytes, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _until_disconnect(receive: Receive) -> None:
+async def until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_serve.api import requests, views
-from llm_serve.api.answer import JobAnswer, error_response, json_response
+from llm_serve.api.answer import JobAnswer, error_response, json_response, loading_response
 from llm_serve.api.body import read_body
+from llm_serve.api.cold import hold_for
 from llm_serve.api.edge import Edge, RequestIds
+from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
 from llm_serve.api.openapi import document
@@ -49,11 +51,27 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
     async def openapi(request: Request) -> Response:
         return json_response(document())
 
+    async def load(request: Request) -> Response:
+        model_id = requests.find_model(request.path_params["model_id"], config).id
+        loading = await gateway.load(model_id)
+        if loading is not None:
+            return loading_response(loading)
+        return json_response(views.one_model(config, gateway.status(), model_id))
+
+    async def unload(request: Request) -> Response:
+        model_id = requests.find_model(request.path_params["model_id"], config).id
+        await gateway.unload(model_id)
+        return json_response(views.one_model(config, gateway.status(), model_id), 202)
+
+    async def events(request: Request) -> Response:
+        return EventStream(config, gateway)
+
     def generate(parse: Parse) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
             body = await read_body(request, config.server.max_body_mb)
             job = parse(body, config)
-            return JobAnswer(gateway, job, config.server.inference_timeout_s)
+            hold = hold_for(request.headers, config.cold_start)
+            return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
 
         return endpoint
 
@@ -72,7 +90,10 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/v1/models", models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}/load", load, methods=["POST"]),
+            Route("/v1/models/{model_id:path}/unload", unload, methods=["POST"]),
             Route("/v1/models/{model_id:path}", model, methods=["GET"]),
+            Route("/v1/events", events, methods=["GET"]),
             Route(
                 "/v1/chat/completions",
                 generate(requests.parse_chat),

@@ -6,17 +6,33 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from llm_serve.api.job import Job
+from llm_serve.api.loading import Loading
 from llm_serve.status import ServerStatus
 
 
 class Gateway(Protocol):
-    """What the routes need. `generate` yields the encoded messages of `llm_serve.execution.run`,
-    a large one in pieces.
+    """What the routes need. `status` is in memory and costs no call; `changes` yields it whenever
+    it changes, the first at once.
 
-    It raises ServeError, before its first message or later; closing it frees the request's place
-    within a second. `status` is in memory and costs no call.
+    `admit` returns at once for a ready model. Else it waits up to `hold_s`, yielding where the load
+    stands now and then; without `hold_s` it raises Accepted. It raises LoadFailed, Conflict, and
+    NotReady when `hold_s` is over; closing it gives the wait up.
+
+    `generate` yields the encoded messages of `llm_serve.execution.run`, a large one in pieces. It
+    raises ServeError, before its first message or later, and Readmit if the model left before the
+    request started; closing it frees the request's place within a second.
+
+    `load` asks for a model as an operator and returns where that stands; `unload` asks it to leave.
     """
 
     def status(self) -> ServerStatus: ...
 
+    def changes(self) -> AsyncGenerator[ServerStatus, None]: ...
+
+    def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]: ...
+
     def generate(self, job: Job) -> AsyncGenerator[bytes, None]: ...
+
+    async def load(self, model_id: str) -> Loading | None: ...
+
+    async def unload(self, model_id: str) -> None: ...

@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llm_serve.api.job import Job
+from llm_serve.api.loading import Loading
 from llm_serve.backends import create
 from llm_serve.backends.base import Backend
 from llm_serve.config import Config
-from llm_serve.errors import LoadFailed, QueueFull
+from llm_serve.errors import Conflict, LoadFailed, QueueFull
 from llm_serve.execution import run
 from llm_serve.status import ModelStatus, ServerStatus, server_state
 
@@ -46,11 +47,27 @@ class LocalGateway:
         models = tuple(self.models.values())
         return ServerStatus(server_state(models), models, self.created)
 
+    async def changes(self) -> AsyncGenerator[ServerStatus, None]:
+        yield self.status()
+
+    async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
+        """Nothing loads after `start`, so a model is ready or it never will be."""
+        status = self.models[job.model]
+        if status.state == "failed":
+            raise LoadFailed(status.error or "it failed to load", retry_after_s=60)
+        nothing: tuple[Loading, ...] = ()
+        for loading in nothing:
+            yield loading
+
+    async def load(self, model_id: str) -> Loading | None:
+        return None
+
+    async def unload(self, model_id: str) -> None:
+        raise Conflict("This server keeps every model loaded.")
+
     async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
         model = self.config.model(job.model)
         assert model is not None
-        if self.models[job.model].state == "failed":
-            raise LoadFailed(self.models[job.model].error or "", retry_after_s=60)
         if self.inflight[job.model] >= model.max_running + model.max_queued:
             raise QueueFull(f"The queue of {job.model} is full.", retry_after_s=1)
         self.inflight[job.model] += 1

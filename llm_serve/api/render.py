@@ -29,8 +29,8 @@ def frame(value: Any) -> bytes:
 
 
 def error_body(error: ServeError) -> dict[str, Any]:
-    """OpenAI's error object; the only place that makes one."""
-    return {
+    """OpenAI's error object, with `loading` beside it for a model that is still on its way."""
+    body: dict[str, Any] = {
         "error": {
             "message": error.message,
             "type": error.type,
@@ -38,6 +38,9 @@ def error_body(error: ServeError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+    if error.loading is not None:
+        body["loading"] = error.loading
+    return body
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

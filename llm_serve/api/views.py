@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from llm_serve.backends import CAPABILITIES
@@ -29,10 +29,30 @@ def health(config: Config, status: ServerStatus) -> dict[str, Any]:
         view["load_model"] = loading.id
         view["load_stage"] = loading.stage
         view["load_progress"] = loading.progress
+        view["load_eta_seconds"] = loading.eta_s
     failed = [m.id for m in status.models if m.state == "failed"]
     if failed:
         view["failed_models"] = failed
     return view
+
+
+def event(config: Config, before: ServerStatus | None, now: ServerStatus) -> dict[str, Any] | None:
+    """What `GET /v1/events` says of a change: the server, and each model that changed; or None."""
+    known = {} if before is None else {m.id: m for m in before.models}
+    changed = [
+        one_model(config, now, m.id) for m in now.models if _still(known.get(m.id)) != _still(m)
+    ]
+    server = health(config, now)
+    if not changed and before is not None and before.state == now.state:
+        return None
+    return {"object": "event", "server": server, "models": changed}
+
+
+def _still(model: ModelStatus | None) -> ModelStatus | None:
+    """A model without what merely passes with time."""
+    if model is None:
+        return None
+    return replace(model, running=0, queued=0, eta_s=None, cooldown_s=0.0)
 
 
 def model_list(config: Config, status: ServerStatus) -> dict[str, Any]:
@@ -55,6 +75,8 @@ def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str
         "owned_by": "llm-serve",
         "status": now.state,
         "loaded": now.loaded,
+        "pinned": now.pinned,
+        "replicas": now.replicas,
         "default": model.id == config.default_model.id,
         "backend": model.backend,
         "capabilities": asdict(CAPABILITIES[model.backend]),
@@ -71,6 +93,10 @@ def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str
     if now.state == "loading":
         view["load_stage"] = now.stage
         view["load_progress"] = now.progress
+    if now.state in ("loading", "queued"):
+        view["position"] = now.position
+        view["eta_seconds"] = now.eta_s
     if now.error is not None:
         view["last_error"] = now.error
+        view["retry_in_seconds"] = round(now.cooldown_s, 1)
     return view

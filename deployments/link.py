@@ -1,0 +1,151 @@
+"""An ingress's side of the director: the newest view, usage reports, questions and answers.
+
+The director is asked about models that are not ready, and about nothing else. While it is away the
+last view stays in force, so that ready models are served; questions wait for the next director.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from deployments.admission import Admission
+from deployments.director import Answer, Director
+from deployments.names import director_name
+from deployments.reports import USAGE_PERIOD_S, View
+from llm_serve.config import Config
+from llm_serve.residency import events as ev
+
+log = logging.getLogger("ray.serve")
+_RETRY_S = 0.2
+
+
+class DirectorLink:
+    """Keeps `view` up to date from the moment it is made."""
+
+    def __init__(
+        self, app: str, name: str, config: Config, admission: dict[str, Admission]
+    ) -> None:
+        self.name = name
+        self.view: View | None = None
+        self._app = app
+        self._config = config
+        self._admission = admission
+        self._director: Any = None
+        self._ready: frozenset[str] = frozenset()
+        self._admitted: dict[str, int] = {}
+        self._sequence = time.time_ns()  # above that of an earlier life of this name
+        self._news = asyncio.Condition()
+        self._left: dict[str, asyncio.Future[None]] = {}
+        self._must_report = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._watch()), loop.create_task(self._report())]
+
+    def may_send(self, model: str) -> bool:
+        """Whether requests may go to the model without asking (rule 8)."""
+        if model in self._ready:
+            return True
+        version = self._admitted.get(model)
+        return version is not None and (self.view is None or version > self.view.snapshot.version)
+
+    def admitted(self, model: str, version: int) -> None:
+        """The director let a request in at this snapshot version; older views do not undo it."""
+        self._admitted[model] = max(version, self._admitted.get(model, 0))
+
+    def leaving(self, model: str) -> asyncio.Future[None]:
+        """Done at the next view in which the model is not ready."""
+        left = self._left.get(model)
+        if left is None or left.done():
+            left = self._left[model] = asyncio.get_running_loop().create_future()
+        return left
+
+    async def changed(self, tick: int) -> int:
+        """The tick of the view once it is another than `tick`."""
+        async with self._news:
+            await self._news.wait_for(lambda: self.view is not None and self.view.tick != tick)
+            assert self.view is not None
+            return self.view.tick
+
+    async def ask(self, question: ev.Request | ev.Load | ev.Unload) -> Answer:
+        """The answer, from the next director if this one dies."""
+        while True:
+            try:
+                answer: Answer = await self._get().ask.remote(question)
+            except RayError as error:
+                log.warning("the director did not answer: %s", type(error).__name__)
+                self._director = None
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return answer
+
+    def cancel(self, ticket: str) -> None:
+        """The client of a ticket left. Nothing waits for this."""
+        self._get().cancel.remote(ticket)
+
+    def bury(self, process: str) -> None:
+        """Tells of a dead replica at once, before its reports are missed."""
+        self._get().bury.remote(process)
+
+    def _get(self) -> Any:
+        if self._director is None:
+            actor = ray.remote(Director).options(
+                name=director_name(self._app),
+                namespace="serve",
+                get_if_exists=True,
+                lifetime="detached",
+                max_restarts=-1,
+                max_task_retries=0,
+                max_concurrency=100_000,
+                num_cpus=0,
+            )
+            self._director = actor.remote(self._app, self._config)
+            self._director.configure.remote(self._config)
+        return self._director
+
+    async def _watch(self) -> None:
+        seen = 0
+        while True:
+            try:
+                view: View = await self._get().watch.remote(seen)
+            except RayError as error:
+                log.warning("the director cannot be watched: %s", type(error).__name__)
+                self._director = None
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if view.tick != seen:
+                seen = view.tick
+                await self._take(view)
+
+    async def _take(self, view: View) -> None:
+        before = self._ready
+        self.view, self._ready = view, view.snapshot.ready()
+        self._must_report.set()
+        for model in list(self._left):
+            if not self.may_send(model):
+                self._left.pop(model).set_result(None)
+        if before - self._ready:
+            log.info("leaving: %s", ", ".join(sorted(before - self._ready)))
+        async with self._news:
+            self._news.notify_all()
+
+    async def _report(self) -> None:
+        """Usage twice a second, and at once when a new view is in force."""
+        while True:
+            try:
+                await asyncio.wait_for(self._must_report.wait(), USAGE_PERIOD_S)
+            except TimeoutError:
+                pass
+            self._must_report.clear()
+            self._sequence += 1
+            version = self.view.snapshot.version if self.view is not None else 0
+            uses = {
+                model: ev.Use(admission.running, admission.queued, admission.idle_s)
+                for model, admission in self._admission.items()
+                if admission.inflight or admission.idle_s < 2 * USAGE_PERIOD_S
+            }
+            self._get().usage.remote(ev.Usage(self.name, self._sequence, version, uses))

@@ -1,0 +1,31 @@
+"""The names that Ray's actors and deployments have, in both directions."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+_MODEL = "Model."
+_REPLICA = "SERVE_REPLICA::"  # what ReplicaID.to_full_id_str() begins with
+
+
+def director_name(app: str) -> str:
+    """The actor that decides for one application, in the namespace `serve`."""
+    return f"llm-serve-director:{app}"
+
+
+def deployment_of(model_id: str) -> str:
+    """The deployment of a model; Ray keeps `#` and `/` for itself."""
+    return _MODEL + quote(model_id, safe="")
+
+
+def model_of(deployment: str) -> str | None:
+    """The model of a deployment; None for the ingress."""
+    return unquote(deployment.removeprefix(_MODEL)) if deployment.startswith(_MODEL) else None
+
+
+def replica_model(actor: str, app: str) -> str | None:
+    """The model of a replica, from the name of its actor; None for other actors."""
+    prefix = f"{_REPLICA}{app}#"
+    if not actor.startswith(prefix):
+        return None
+    return model_of(actor.removeprefix(prefix).rpartition("#")[0])

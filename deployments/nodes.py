@@ -1,0 +1,43 @@
+"""How much memory the cluster has for models: the bins of the residency scheduler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from llm_serve.config import Config, ModelConfig, TransformersEngine
+
+_UNKNOWN_GPU_BYTES = 2**40
+"""A GPU whose memory Ray does not tell counts as roomy; a replica takes GPUs whole anyway."""
+
+
+def gpus_of(model: ModelConfig) -> float:
+    """GPUs of one replica: as configured, else one where the cluster has any."""
+    if model.num_gpus is not None:
+        return model.num_gpus
+    if not isinstance(model.engine, TransformersEngine) or model.engine.device in ("cpu", "mps"):
+        return 0
+    return 1 if ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+
+
+def capacity(config: Config) -> dict[str, int]:
+    """Bytes that models may use, by bin: each GPU, or each node's host memory where it has none."""
+    bins: dict[str, int] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            bins |= node_bins(node["NodeID"], node["Resources"], config)
+    return bins
+
+
+def node_bins(node: str, resources: dict[str, Any], config: Config) -> dict[str, int]:
+    """The bins of one node, from its Ray resources."""
+    residency = config.residency
+    reserve = int(residency.reserve_gb * 2**30)
+    given = None if residency.memory_gb is None else int(residency.memory_gb * 2**30)
+    gpus = int(resources.get("GPU", 0))
+    if gpus:
+        each = given if given is not None else _UNKNOWN_GPU_BYTES
+        return {f"{node}/gpu{i}": each for i in range(gpus)}
+    host = int(resources.get("memory", 0))
+    return {node: given if given is not None else max(0, host - reserve)}

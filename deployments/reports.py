@@ -1,0 +1,42 @@
+"""What crosses between replicas, director and ingresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llm_serve.backends.base import LoadProgress, ModelInfo
+from llm_serve.residency.effects import Snapshot
+
+REPORT_PERIOD_S = 2.0
+"""A replica repeats its report so often, so that a restarted director knows all again."""
+USAGE_PERIOD_S = 0.5
+"""An ingress reports its usage so often, and at once when a snapshot must be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """What a model's replica says of itself. `actor` is the name of its Ray actor."""
+
+    model: str
+    actor: str
+    process: str | None
+    """Ray's id of that actor, which Ray names in its errors when the process has died."""
+    node: str
+    state: Literal["loading", "ready", "failed"]
+    progress: LoadProgress | None = None
+    error: str | None = None
+    info: ModelInfo | None = None
+    load_s: float = 0.0
+    """Seconds from the start of the process until it was ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What every ingress routes by: the newest snapshot, and what is known of loaded models."""
+
+    snapshot: Snapshot
+    infos: Mapping[str, ModelInfo] = field(default_factory=dict)
+    tick: int = 0
+    """Grows with every change of either."""
