@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from deployments.schema import IMPORT_PATH, our_application
+from deployments.schema import IMPORT_PATH, POLICY, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.explain import explain, unknown_keys
 from llm_serve.models import parse
@@ -32,6 +32,13 @@ def read_serve_file(path: Path) -> ServeFile:
         )
         raise BadFile(path, problems)
     at: Loc = ("applications", index, "args")
+    policy = (file.data["applications"][index].get("autoscaling_policy") or {}).get(
+        "policy_function"
+    )
+    if policy != POLICY:
+        line = file.line(("applications", index, "import_path"))
+        remedy = f"add `autoscaling_policy: {{policy_function: {POLICY}}}`"
+        problems.append(Problem(line, f"nothing would ever be loaded; {remedy}"))
     config = _config(file, at, file.data["applications"][index].get("args"), problems)
     if problems or config is None:
         raise BadFile(path, problems)

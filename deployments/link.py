@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -136,10 +137,8 @@ class DirectorLink:
     async def _report(self) -> None:
         """Usage twice a second, and at once when a new view is in force."""
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._must_report.wait(), USAGE_PERIOD_S)
-            except TimeoutError:
-                pass
             self._must_report.clear()
             self._sequence += 1
             version = self.view.snapshot.version if self.view is not None else 0

@@ -46,7 +46,7 @@ class Loading:
         return text.encode() + b"\n\n"
 
 
-class Accepted(Exception):  # noqa: N818 - not an error: the 202 of the guide
+class Accepted(Exception):
     """The model is on its way; the client is asked to come back."""
 
     def __init__(self, loading: Loading) -> None:
@@ -54,5 +54,5 @@ class Accepted(Exception):  # noqa: N818 - not an error: the 202 of the guide
         self.loading = loading
 
 
-class Readmit(Exception):  # noqa: N818 - not an error: the request goes on in another way
+class Readmit(Exception):
     """The model began to leave before the request started: it asks for admission again."""

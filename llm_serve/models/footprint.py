@@ -17,7 +17,7 @@ UNKNOWN_BYTES = 4 * 2**30
 
 
 def estimate(model: ModelConfig) -> int:
-    """Bytes of one replica: weights, KV cache and the engine itself. Reads the cached files only."""
+    """Bytes of one replica: weights, KV cache, the engine itself. Reads only cached files."""
     if model.footprint_gb is not None:
         return int(model.footprint_gb * 2**30)
     if isinstance(model.engine, EchoEngine):

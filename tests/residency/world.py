@@ -99,7 +99,9 @@ class World:
     # -- the scheduler -------------------------------------------------------------------------
 
     def tell(self, event: ev.Event) -> list[Effect]:
-        waited = [m.spec.model for m in self.scheduler.models.values() if m.queued_for_load(self.now)]
+        waited = [
+            m.spec.model for m in self.scheduler.models.values() if m.queued_for_load(self.now)
+        ]
         before = self.scheduler.snapshot
         loading = {n for n, m in self.scheduler.models.items() if m.phase is Phase.LOADING}
         self.effects = self.scheduler.handle(event, self.now)
@@ -154,9 +156,7 @@ class World:
             up = self.now - self.up_at[name]
             assert up >= self.knobs.min_residency_s, "rule 5: thrash"
 
-    def _obey(
-        self, target: Target, event: ev.Event, loading: set[str], waited: list[str]
-    ) -> None:
+    def _obey(self, target: Target, event: ev.Event, loading: set[str], waited: list[str]) -> None:
         name = target.model
         here = [p for p in self.processes if p.model == name]
         old = self.target.get(name)
@@ -274,7 +274,9 @@ class World:
 
     # -- the ingresses -------------------------------------------------------------------------
 
-    def ask(self, ticket: str, model: str, hold_s: float | None = None, ingress: str = "i1") -> None:
+    def ask(
+        self, ticket: str, model: str, hold_s: float | None = None, ingress: str = "i1"
+    ) -> None:
         held = hold_s is not None
         self.open[ticket] = Asked(model, ingress, self.now + (hold_s or 0.0), held)
         self.tell(ev.Request(ticket, model, ingress, hold_s))
@@ -436,11 +438,7 @@ class World:
         models = scheduler.models.values()
         staying = [m for m in models if m.shares and not m.leaving]
         kept = [m for m in staying if self._protected(m)]
-        idle_loads = [
-            m
-            for m in staying
-            if m.phase is Phase.LOADING and not self._protected(m)
-        ]
+        idle_loads = [m for m in staying if m.phase is Phase.LOADING and not self._protected(m)]
         if overdue and self._would_fit(head, kept):
             assert self._would_fit(head, staying), "rule 5: overdue, and nobody makes room"
         rest = [m for m in staying if m not in idle_loads]

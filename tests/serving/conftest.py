@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from tests.support.cluster import Cluster
 from tests.support.inprocess import echo
 from tests.support.waiting import until
 
-MODELS = [
+MODELS: list[dict[str, Any]] = [
     echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
     echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
     echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
@@ -30,7 +31,8 @@ STRICT_TIMEOUT_S = 1.0
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The application at `/` has a model for each behaviour."""
-    with Cluster({"models": MODELS}) as cluster:
+    models = [{**model, "preload": True} for model in MODELS]
+    with Cluster({"models": models}) as cluster:
         yield cluster
 
 
@@ -59,7 +61,7 @@ def strict(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     keys: Path = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(f"# the tests'\n{KEY}\n")
     config = {
-        "models": [echo("echo/drip", token_s=0.3, max_running=1, max_queued=8)],
+        "models": [echo("echo/drip", token_s=0.3, max_running=1, max_queued=8, preload=True)],
         "server": {
             "api_key_file": str(keys),
             "inference_timeout_s": STRICT_TIMEOUT_S,

@@ -68,7 +68,10 @@ class Cluster:
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of a deployment of the application at `/`, and of this cluster only."""
-        title = f"ray::ServeReplica:{APPLICATION}:{deployment}"
+        return self.processes(f"ray::ServeReplica:{APPLICATION}:{deployment}")
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """The processes of this cluster whose title begins so."""
         found = []
         for process in psutil.Process(self.child.pid).children(recursive=True):
             try:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from llm_serve.api.app import create_app
 from llm_serve.api.local import LocalGateway
-from llm_serve.config import Config
+from llm_serve.config import Config, ModelConfig
 from tests.support.client import Api
 
 
@@ -53,7 +53,7 @@ class _Async(httpx.AsyncByteStream):
 
 def echo(model_id: str = "echo/a", **fields: Any) -> dict[str, Any]:
     """One echo model's configuration; the engine's fields and the model's may be mixed."""
-    own = {"defaults", "max_running", "max_queued"}
+    own = set(ModelConfig.model_fields) - {"engine"}
     engine = {k: v for k, v in fields.items() if k not in own}
     rest = {k: v for k, v in fields.items() if k in own}
     return {"id": model_id, "backend": "echo", "engine": engine, **rest}

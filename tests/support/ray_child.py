@@ -20,7 +20,8 @@ import sys
 from typing import Any
 
 from deployments.launch import launch
-from llm_serve.config import Config
+from deployments.schema import deploy_schema
+from llm_serve.config import DEFAULT_HOST, Config
 
 
 def main(port: int) -> None:
@@ -31,28 +32,34 @@ def main(port: int) -> None:
     with launch(config, port=port, dashboard=False) as running:
         running.wait(timeout_s=240)
         answers.write('{"ok": true}\n')
+        applications = Applications(config, port)
         for line in sys.stdin:
             try:
-                _obey(json.loads(line))
+                applications.obey(json.loads(line))
                 answer: dict[str, Any] = {"ok": True}
             except Exception as error:
                 answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
             answers.write(json.dumps(answer) + "\n")
 
 
-def _obey(command: dict[str, Any]) -> None:
-    from ray import serve
+class Applications:
+    """What is deployed, as one declarative configuration: `serve run` of a growing file."""
 
-    from deployments.graph import build
+    def __init__(self, config: Config, port: int) -> None:
+        self._schema = deploy_schema(config, DEFAULT_HOST, port)
 
-    if "delete" in command:
-        serve.delete(command["delete"], _blocking=False)
-        return
-    config = Config.model_validate(command["config"])
-    application = serve.RunTarget(
-        build(config), name=command["deploy"], route_prefix=command["prefix"]
-    )
-    serve.run_many([application], wait_for_applications_running=False)
+    def obey(self, command: dict[str, Any]) -> None:
+        from ray.serve.context import _get_global_client
+        from ray.serve.schema import ServeDeploySchema
+
+        name = command.get("deploy") or command["delete"]
+        others = [a for a in self._schema["applications"] if a["name"] != name]
+        if "deploy" in command:
+            config = Config.model_validate(command["config"])
+            (ours,) = deploy_schema(config, DEFAULT_HOST, 1)["applications"]
+            others.append({**ours, "name": name, "route_prefix": command["prefix"]})
+        self._schema["applications"] = others
+        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(self._schema))
 
 
 if __name__ == "__main__":
