@@ -24,6 +24,7 @@ _WHY = {
     503: "The model is not ready or could not be loaded",
     504: "The inference timeout passed",
 }
+_ACCEPTED = "The model is loading; send the same request again after `Retry-After` seconds"
 _Json = dict[str, Any]
 
 
@@ -46,17 +47,16 @@ def document() -> _Json:
             "/v1/models/{model_id}": {
                 "get": {
                     **_read("get_model", "One model", "Model", (400, 401, 403, 404, 500)),
-                    "parameters": [
-                        {
-                            "name": "model_id",
-                            "in": "path",
-                            "required": True,
-                            "description": "May contain `/`.",
-                            "schema": {"type": "string", "minLength": 1},
-                        }
-                    ],
+                    "parameters": [_MODEL_ID],
                 }
             },
+            "/v1/models/{model_id}/load": {
+                "post": _operate("load_model", "Load a model", 200, "It is loaded")
+            },
+            "/v1/models/{model_id}/unload": {
+                "post": _operate("unload_model", "Unload a model", 202, "It is leaving")
+            },
+            "/v1/events": {"get": _events()},
             "/v1/chat/completions": {
                 "post": _generate("create_chat_completion", "ChatRequest", "ChatCompletion")
             },
@@ -110,6 +110,40 @@ def _read(
     }
 
 
+_MODEL_ID: _Json = {
+    "name": "model_id",
+    "in": "path",
+    "required": True,
+    "description": "May contain `/`.",
+    "schema": {"type": "string", "minLength": 1},
+}
+
+
+def _operate(operation: str, summary: str, status: int, done: str) -> _Json:
+    """A verb on one model: the model afterwards, or for a load that takes time the 202."""
+    responses = {str(status): {"description": done, "content": _json("Model")}}
+    if status == 200:
+        responses["202"] = {"description": _ACCEPTED, "content": _json("ModelLoad")}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "parameters": [_MODEL_ID],
+        "responses": {**responses, **_errors((400, 401, 403, 404, 409, 500, 503))},
+    }
+
+
+def _events() -> _Json:
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "events",
+        "summary": "Every change of state, as server-sent events; the whole state first",
+        "responses": {
+            "200": {"description": "Does not end by itself", "content": stream},
+            **_errors((401, 403, 500)),
+        },
+    }
+
+
 def _generate(operation: str, request: str, answer: str) -> _Json:
     stream = {"text/event-stream": {"schema": {"type": "string"}}}
     return {
@@ -120,6 +154,7 @@ def _generate(operation: str, request: str, answer: str) -> _Json:
                 "description": "The answer; `stream: true` gives `data:` frames, then `[DONE]`",
                 "content": {**_json(answer), **stream},
             },
+            "202": {"description": _ACCEPTED, "content": _json("ModelLoad")},
             **_errors(tuple(s for s in _WHY if s != 404)),
         },
     }
@@ -137,6 +172,7 @@ def _object(required: _Json, optional: _Json | None = None, more: bool = False) 
 _TEXT: _Json = {"type": "string"}
 _COUNT: _Json = {"type": "integer", "minimum": 0}
 _TEXT_OR_NULL: _Json = {"type": ["string", "null"]}
+_NUMBER_OR_NULL: _Json = {"type": ["number", "null"]}
 _FINISH: _Json = {"enum": ["stop", "length"]}
 _LOGPROBS: _Json = {"type": ["object", "null"]}
 _MODEL_STATES = ["unloaded", "queued", "loading", "ready", "draining", "failed"]
@@ -161,7 +197,23 @@ _ANSWERS: _Json = {
             "error": _object(
                 {"message": _TEXT, "type": _TEXT, "param": _TEXT_OR_NULL, "code": _TEXT_OR_NULL}
             )
-        }
+        },
+        {"loading": _ref("ModelLoad")},
+    ),
+    "ModelLoad": _object(
+        {
+            "object": {"const": "model.load"},
+            "status": {"const": "spinning_up"},
+            "model": _TEXT,
+            "current_model": _TEXT_OR_NULL,
+            "retry_after_seconds": {"type": "integer", "minimum": 1},
+            "eta_seconds": _NUMBER_OR_NULL,
+        },
+        {
+            "stage": _TEXT_OR_NULL,
+            "progress": _NUMBER_OR_NULL,
+            "position": {"type": ["integer", "null"]},
+        },
     ),
     "Usage": _object(
         {"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}
