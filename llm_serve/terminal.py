@@ -12,7 +12,7 @@ from llm_serve.backends.base import LoadProgress, Report, Stage
 
 _STEP = 0.25
 _SAYS: dict[Stage, str] = {
-    "queued": "Waiting to load {}",
+    "starting": "Starting the engine of {}",
     "download": "Fetching {}",
     "convert": "Converting {}",
     "weights": "Loading {}",

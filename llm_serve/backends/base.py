@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length"]
-Stage = Literal["queued", "download", "convert", "weights", "warmup"]
+Stage = Literal["starting", "download", "convert", "weights", "warmup"]
 
 
 @dataclass(frozen=True, slots=True)
