@@ -35,8 +35,9 @@ RELIED_ON = {
         "cancel_request",
         "stop",
     ),
+    "continuous_api.ContinuousBatchProcessor": ("prepare_next_batch", "update_batch"),
     "continuous_api.OutputRouter": ("deliver", "deliver_batch", "fail_and_deliver"),
-    "continuous_api.BackgroundThreadStatus": ("can_accept_new_requests",),
+    "continuous_api.BackgroundThreadStatus": ("can_accept_new_requests", "clear"),
     "scheduler.FIFOScheduler": ("schedule_batch", "reset"),
     "cb_logits_processors.ContinuousBatchingLogitsProcessorList": (
         "check_kwargs",
@@ -45,8 +46,23 @@ RELIED_ON = {
         "__call__",
     ),
     "requests.GenerationOutput": ("is_finished",),
+    "cache_allocators.FullAttentionCacheAllocator": ("update", "get_cache_for_block_table"),
 }
-"""Names under `transformers.generation.continuous_batching` that are not documented to stay."""
+"""Methods under `transformers.generation.continuous_batching` that are not documented to stay."""
+
+RELIED_ON_ATTRIBUTES = {
+    "continuous_api.ContinuousBatchingManager": (
+        "logit_processor",
+        "output_router",
+        "batch_processor",
+        "continuous_batching_config",
+        "background_thread_status",
+        "_generation_thread",
+    ),
+    "scheduler.Scheduler": ("active_requests", "waiting_requests", "block_new_requests"),
+    "cache.PagedAttentionCache": ("cache_tensor", "cache_allocators", "layer_to_allocator"),
+}
+"""Attributes there that `__init__` or `reset` sets."""
 
 Sink = Callable[[GenerationOutput], None]
 
@@ -135,7 +151,8 @@ class Engine:
         if attention == "auto" and paged_attention.fits(model):
             paged_attention.install(model)
             # Steps that only decode then come with a table of pages instead of long index lists.
-            self._manager.continuous_batching_config.max_blocks_per_request = pages
+            longest = -(-model.config.max_position_embeddings // PAGE_TOKENS)
+            self._manager.continuous_batching_config.max_blocks_per_request = min(pages, longest)
         self._manager.logit_processor = sampler.Sampler()
         self._router = self._manager.output_router = Router()
         self._manager.batch_processor = self._manager._create_batch_processor()

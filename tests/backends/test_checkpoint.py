@@ -107,11 +107,22 @@ def test_without_a_chat_template_there_are_completions(broken: Path) -> None:
         asyncio.run(backend.close())
 
 
+def named(path: str) -> Any:
+    module, name = path.rsplit(".", 1)
+    package = "transformers.generation.continuous_batching"
+    return getattr(importlib.import_module(f"{package}.{module}"), name)
+
+
 def test_all_private_names_of_transformers_are_there() -> None:
-    from llm_serve.backends.continuous import RELIED_ON
+    from llm_serve.backends.continuous import RELIED_ON, RELIED_ON_ATTRIBUTES
 
     for path, names in RELIED_ON.items():
-        module, name = path.rsplit(".", 1)
-        module = importlib.import_module(f"transformers.generation.continuous_batching.{module}")
-        missing = [n for n in names if not hasattr(getattr(module, name), n)]
+        missing = [name for name in names if not hasattr(named(path), name)]
         assert not missing, f"{path} lost {missing}"
+    for path, names in RELIED_ON_ATTRIBUTES.items():
+        methods = (named(path).__init__, getattr(named(path), "reset", None))
+        there = {name for method in methods if method for name in method.__code__.co_names}
+        assert not set(names) - there, f"{path} lost {set(names) - there}"
+    arguments = named("input_outputs.PagedAttentionArgs").__annotations__
+    needed = {"cu_seq_lens_q", "cu_seq_lens_k", "read_index", "write_index", "block_table"}
+    assert needed <= set(arguments)
