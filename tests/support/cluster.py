@@ -55,12 +55,14 @@ class Cluster:
             process.kill()
         self.log.close()
 
-    def deploy(self, name: str, config: dict[str, Any], *, wait: bool = True) -> str:
+    def deploy(
+        self, name: str, config: dict[str, Any], *, wait: bool = True, seconds: float = 60
+    ) -> str:
         """The URL of a new application; with `wait`, once no model is loading any more."""
         self._send({"deploy": name, "prefix": f"/{name}", "config": config})
         url = f"{self.url}/{name}"
         states = ("ok", "degraded") if wait else ("ok", "degraded", "starting")
-        until(lambda: _state(url) in states, f"{url} serves", seconds=60)
+        until(lambda: _state(url) in states, f"{url} serves", seconds=seconds)
         return url
 
     def delete(self, name: str) -> None:
