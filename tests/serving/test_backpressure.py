@@ -83,6 +83,7 @@ def test_the_inference_timeout_is_a_json_504(strict: Api) -> None:
     assert time.monotonic() - began < STRICT_TIMEOUT_S + 1
     assert "server.inference_timeout_s" in message
     assert strict.health()["running"] == 0
+    assert strict.chat("hi").status_code == 200, "the engine, which runs one, was still at it"
 
 
 def test_the_inference_timeout_in_a_stream_is_an_error_frame(strict: Api) -> None:
