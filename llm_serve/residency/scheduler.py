@@ -306,7 +306,7 @@ class Scheduler:
         if plan.evict or plan.wait:
             if replicas.shed(models, life):
                 plan = turns.take(models, queue, life.capacity, self.strategy, self.knobs, now)
-        elif not plan.stuck:
+        elif not queue:
             replicas.grow(models, life.capacity, life)
         for victim in plan.evict + plan.relieve:
             if victim.phase is Phase.LOADING:

@@ -235,7 +235,7 @@ def test_twenty_thousand_steps() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=500,
+            max_examples=300,
             stateful_step_count=100,
             deadline=None,
             suppress_health_check=list(HealthCheck),

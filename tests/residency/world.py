@@ -359,6 +359,8 @@ class World:
         loads, still_open = len(self.loads), self.open
         self.open, self.cooldown_until, self.failures = {}, {}, {}
         self.revoked_at.clear()
+        for ingress in self.ingresses.values():  # nobody has reported to the new one
+            ingress.reported, ingress.reported_at = {}, -1e9
         up = {p.model for p in self.processes if p.up and self.target[p.model].replicas}
         leaving = {p.model for p in self.processes if not self.target[p.model].replicas}
         for process in self.processes:
@@ -478,5 +480,6 @@ class World:
         if scheduler.snapshot.status == "ok" and scheduler._recovered:
             for name, spec in self.specs.items():
                 if spec.preload:
-                    tried = name in self.first_up or scheduler.models[name].failures
+                    model = scheduler.models[name]
+                    tried = name in self.first_up or model.failures or model.last_error
                     assert tried, "rule 10: ok before the preloads were up"
