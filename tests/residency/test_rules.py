@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_serve.residency import Known, Knobs, ModelSpec, Scheduler
+from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import (
     Accepted,
