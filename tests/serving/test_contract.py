@@ -53,6 +53,8 @@ def real_url(cluster: Cluster) -> str:
     """The default model, fetched if need be, beside the echo models."""
     model = default_config().default_model.model_dump(mode="json", exclude_unset=True)
     model["engine"] = {"dtype": "float32", "device": "cpu"}
+    # The guide's examples set no limit, and the model sometimes talks on to the default one.
+    model["defaults"] = {**model["defaults"], "max_tokens": 64}
     return cluster.deploy("real", {"models": [model]}, seconds=280)
 
 

@@ -78,6 +78,13 @@ def test_the_next_in_the_queue_runs_when_the_one_before_it_leaves(idle: Api) -> 
             assert time.monotonic() - left < FREED_WITHIN_S
 
 
+def test_leaving_with_a_large_prompt(idle: Api) -> None:
+    """Which goes another way to the engine: by reference."""
+    with live(idle, ONE, LONG + "x" * 400_000) as stream:
+        stream.read(2)
+    _assert_freed(idle, time.monotonic())
+
+
 def test_leaving_frees_every_one_of_n(idle: Api) -> None:
     with live(idle, ONE, LONG, n=8) as stream:
         stream.read(8)

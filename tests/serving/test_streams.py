@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.client import Api, Stream, check, parse_stream, user
+from llm_serve.errors import PromptTooLong
+from tests.support.client import Api, Stream, check, parse_stream, refused, user
 from tests.support.cluster import Cluster
 from tests.support.streaming import live
 
@@ -91,6 +92,7 @@ def test_a_large_prompt_and_a_large_answer_pass(server: Api) -> None:
     assert [c["message"]["content"] == text for c in answer["choices"]] == [True, True]
     stream = server.chat_stream(text, model="echo/fast")
     assert stream.text() == text
+    refused(server.chat("x " * 200_000, model="echo/fast"), PromptTooLong, "messages")
 
 
 def test_requests_share_connections(cluster: Cluster) -> None:

@@ -56,7 +56,7 @@ class Cluster:
         self.log.close()
 
     def deploy(
-        self, name: str, config: dict[str, Any], *, wait: bool = True, seconds: float = 60
+        self, name: str, config: dict[str, Any], *, wait: bool = True, seconds: float = 120
     ) -> str:
         """The URL of a new application; with `wait`, once no model is loading any more."""
         self._send({"deploy": name, "prefix": f"/{name}", "config": config})
