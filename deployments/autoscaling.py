@@ -47,7 +47,11 @@ class ResidencyPolicy:
             model = model_of(deployment.name)
             if model in grants:
                 replicas, generation = grants[model]
-                targets[deployment] = _within(replicas, context)
+                target = _within(replicas, context)
+                # Ray raises what is returned to 1 where it believes that a request is queued, and
+                # its figures are late; what is left out keeps its target.
+                if target != context.target_num_replicas:
+                    targets[deployment] = target
                 self._applied[model] = generation
         return targets, {}
 

@@ -58,6 +58,9 @@ class EchoEngine(_Tree):
 
     load_s: float = Field(0.0, ge=0, le=3600, description="Seconds that a load takes.")
     load_error: str | None = Field(None, description="A load fails with this reason.")
+    exit_on_load: bool = Field(
+        False, description="The process exits at the end of the load, as a crash would."
+    )
     first_token_s: float = Field(0.0, ge=0, le=3600, description="Seconds before the first token.")
     token_s: float = Field(0.0, ge=0, le=3600, description="Seconds between tokens.")
     fail_after_tokens: int | None = Field(

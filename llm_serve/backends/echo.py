@@ -45,6 +45,8 @@ class EchoBackend:
             report(LoadProgress("weights", step / _STEPS))
             if self.engine.load_s:
                 await asyncio.sleep(self.engine.load_s / _STEPS)
+        if self.engine.exit_on_load:
+            os._exit(1)
         if self.engine.load_error is not None:
             raise LoadFailed(self.engine.load_error)
         return ModelInfo(

@@ -33,6 +33,8 @@ class Stream:
     chunks: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
     done: bool = False
+    comments: list[str] = field(default_factory=list)
+    """What came before the first frame while the model was loading."""
 
     def text(self, index: int = 0) -> str:
         """What one choice said."""
@@ -56,11 +58,17 @@ class Stream:
         return reasons[-1] if reasons else None
 
 
-def parse_frames(body: bytes) -> Iterator[str]:
-    """The `data:` of each SSE event; every event must be whole UTF-8 by itself."""
+def parse_frames(body: bytes, comments: list[str] | None = None) -> Iterator[str]:
+    """The `data:` of each SSE event; every event must be whole UTF-8 by itself.
+
+    Comments go into `comments`; where that is None there must be none.
+    """
     assert body.endswith(b"\n\n")
     for event in body[:-2].split(b"\n\n"):
         text = event.decode()
+        if comments is not None and text.startswith(": "):
+            comments.append(text.removeprefix(": "))
+            continue
         assert text.startswith("data: "), text
         yield text.removeprefix("data: ")
 
@@ -71,7 +79,7 @@ def parse_stream(response: httpx.Response) -> Stream:
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.headers["cache-control"] == "no-cache"
     stream = Stream(response)
-    for data in parse_frames(response.content):
+    for data in parse_frames(response.content, stream.comments):
         assert not stream.done, "a frame after [DONE]"
         assert stream.error is None, "a frame after the error"
         if data == "[DONE]":
@@ -91,8 +99,12 @@ def parse_stream(response: httpx.Response) -> Stream:
 
 
 def check_error_object(body: dict[str, Any]) -> None:
-    """OpenAI's error object and nothing else, with something to read in it."""
-    assert set(body) == {"error"}
+    """OpenAI's error object and nothing else, with something to read in it.
+
+    Beside it is the guide's `model.load` object where the model is on its way, and only there.
+    """
+    on_its_way = body["error"]["code"] == "model_not_ready" and "loading" in body
+    assert set(body) == ({"error", "loading"} if on_its_way else {"error"})
     assert set(body["error"]) == {"message", "type", "param", "code"}
     assert body["error"]["message"].strip()
     assert "Traceback" not in body["error"]["message"]

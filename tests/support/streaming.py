@@ -22,6 +22,7 @@ class Live:
         self.texts: list[str] = []
         self.error: dict[str, Any] | None = None
         self.done = False
+        self.comments: list[str] = []
         self._lines = response.iter_lines()
 
     def read(self, pieces: int | None = None) -> None:
@@ -29,6 +30,9 @@ class Live:
         wanted = None if pieces is None else len(self.texts) + pieces
         for line in self._lines:
             if not line:
+                continue
+            if line.startswith(": "):
+                self.comments.append(line.removeprefix(": "))
                 continue
             data = line.removeprefix("data: ")
             if data == "[DONE]":
