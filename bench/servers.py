@@ -14,8 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import psutil
+import yaml
+
+from deployments.schema import deploy_schema
+from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 
 BIN = Path(sys.executable).parent
 
@@ -40,6 +45,13 @@ class Running:
     process: psutil.Process
     peak_bytes: int = 0
     """Highest proportional set size (PSS) of the whole process tree that was seen."""
+
+
+def configured(path: Path, config: dict[str, Any]) -> list[str]:
+    """Writes a configuration file; the command that serves it."""
+    schema = deploy_schema(Config.model_validate(config), DEFAULT_HOST, DEFAULT_PORT)
+    path.write_text(yaml.safe_dump(schema))
+    return [str(BIN / "llm-serve"), "--config", str(path), "--port", "{port}"]
 
 
 def free_port() -> int:

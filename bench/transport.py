@@ -16,31 +16,12 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-import yaml
-
 from bench.client import Load, run
-from bench.servers import BIN, Server, started
+from bench.servers import Server, configured, started
 from bench.table import header, row
 
-CONFIG = {
-    "http_options": {"host": "127.0.0.1"},
-    "applications": [
-        {
-            "name": "llm-serve",
-            "route_prefix": "/",
-            "import_path": "deployments.graph:build",
-            "args": {
-                "models": [
-                    {
-                        "id": "echo",
-                        "backend": "echo",
-                        "engine": {"token_s": 0.02, "first_token_s": 0.02},
-                    }
-                ]
-            },
-        }
-    ],
-}
+ECHO = {"id": "echo", "backend": "echo", "engine": {"token_s": 0.02, "first_token_s": 0.02}}
+CONFIG = {"models": [{**ECHO, "preload": True}]}
 
 
 def main() -> None:
@@ -53,8 +34,7 @@ def main() -> None:
     walls: dict[tuple[str, int], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "echo.yaml"
-        path.write_text(yaml.safe_dump(CONFIG))
-        ours = [str(BIN / "llm-serve"), "--config", str(path), "--port", "{port}"]
+        ours = configured(path, CONFIG)
         floor = [sys.executable, "-m", "bench.floor", str(path), "{port}"]
         pair = [
             Server("llm-serve", ours, "/healthz", '"status":"ok"'),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.launch import Cluster, Health, StartFailed, launch
+from deployments.warm import warm_workers
 from llm_serve.backends.base import LoadProgress
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import LoadFailed
@@ -36,7 +37,8 @@ def serve(
                 signals.listen()
                 _wait(cluster, terminal)
                 _greet(cluster, terminal)
-                cluster.join()
+                with warm_workers(config):
+                    cluster.join()
         except (Stopped, SystemExit):  # ray.init answers SIGTERM with SystemExit
             terminal.say("Stopped.")
             return 0

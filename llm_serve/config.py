@@ -166,6 +166,11 @@ class Residency(_Tree):
     max_pending_switches: int = Field(
         32, ge=1, le=10000, description="Models that may wait for their turn; past it 409."
     )
+    warm_worker: bool = Field(
+        True,
+        description="llm-serve keeps an idle process with the engine imported, so that the next "
+        "load need not wait for that; costs its memory, some 400 MB. Not with GPUs.",
+    )
 
     @model_validator(mode="after")
     def _wait_outlasts_residency(self) -> Self:

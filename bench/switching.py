@@ -1,0 +1,140 @@
+"""What a switch costs: from the request for a model that is not loaded to its first token.
+
+    python -m bench.switching [--rounds 5] [--pause 12] [--steps]
+
+Two ids of the default model, and room for one. Each round asks for the one that is not there, with
+warm workers and without (two servers, one after the other in every round, so that noise hits both),
+and runs the floor: a fresh process that imports the engine, loads the same weights and makes one
+token. `--pause` lets a new warm worker come up between two switches, as people's pauses do.
+`--steps` says where the time goes, from `GET /v1/events`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.servers import Server, configured, started
+from bench.table import header, row
+from llm_serve.config import DEFAULT_SOURCE, default_config
+from llm_serve.models import resolve
+
+IDS = ("model/a", "model/b")
+Steps = dict[str, float]
+"""Seconds after the request, by `model state stage`."""
+
+
+def config(*, warm: bool) -> dict[str, Any]:
+    first, second = ({"id": model_id, "source": DEFAULT_SOURCE} for model_id in IDS)
+    residency = {"max_resident": 1, "min_residency_s": 0, "warm_worker": warm}
+    return {"models": [{**first, "preload": True}, second], "residency": residency}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=12.0)
+    parser.add_argument("--steps", action="store_true")
+    options = parser.parse_args()
+    folder = resolve(default_config().default_model)
+    times: dict[str, list[float]] = {"warm": [], "cold": [], "floor": []}
+    steps: dict[str, list[Steps]] = {"warm": [], "cold": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        servers = {name: _server(Path(temporary), name) for name in steps}
+        for _ in range(options.rounds):
+            for name, server in servers.items():
+                with started(server) as running:
+                    time.sleep(options.pause)
+                    switch(running.url, IDS[1])  # the first time is also the first of this id
+                    time.sleep(options.pause)
+                    took, seen = switch(running.url, IDS[0])
+                times[name].append(took)
+                steps[name].append(seen)
+            times["floor"].append(floor(folder))
+    low = statistics.median(times["floor"])
+    print(header("", "median", "worst", "over the floor"))
+    for name, values in times.items():
+        middle = statistics.median(values)
+        print(row(name, f"{middle:.2f} s", f"{max(values):.2f} s", f"{middle / low:.2f}"))
+    for name, seen in steps.items() if options.steps else ():
+        print(f"\n{name}: seconds after the request")
+        for step in seen[-1]:
+            print(f"  {statistics.median(s[step] for s in seen if step in s):5.2f}  {step}")
+
+
+def _server(folder: Path, name: str) -> Server:
+    command = configured(folder / f"{name}.yaml", config(warm=name == "warm"))
+    return Server(name, command, "/healthz", '"status":"ok"')
+
+
+def switch(url: str, model: str) -> tuple[float, Steps]:
+    """Seconds from sending the request to the first text of the answer, and the steps between."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Say hello"}],
+        "max_tokens": 4,
+        "stream": True,
+    }
+    with recorded(url) as steps, httpx.Client(timeout=300) as client:
+        begin = time.perf_counter()
+        steps.clear()
+        headers = {"Prefer": "wait=120"}
+        with client.stream(
+            "POST", f"{url}/v1/chat/completions", json=body, headers=headers
+        ) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    chunk = json.loads(line[6:])
+                    if "error" in chunk:
+                        raise SystemExit(f"{model}: {chunk['error']['message']}")
+                    if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
+                        took = time.perf_counter() - begin
+                        return took, {step: at - begin for step, at in steps.items()}
+            raise SystemExit(f"{model}: {response.status_code}, no text came")
+
+
+@contextmanager
+def recorded(url: str) -> Iterator[Steps]:
+    """When each state and stage of each model was first seen, until the end of the block."""
+    steps: Steps = {}
+    ready = threading.Event()
+    client = httpx.Client(timeout=None)
+
+    def listen() -> None:
+        with suppress(httpx.HTTPError, RuntimeError), client.stream("GET", f"{url}/v1/events") as e:
+            for line in e.iter_lines():
+                if line.startswith("data: "):
+                    for model in json.loads(line[6:])["models"]:
+                        words = (model["id"], model["status"], model.get("load_stage") or "")
+                        steps.setdefault(" ".join(words).strip(), time.perf_counter())
+                    ready.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    ready.wait(10)
+    try:
+        yield steps
+    finally:
+        client.close()
+
+
+def floor(folder: Path) -> float:
+    """Seconds of a whole fresh process."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "bench.fresh", str(folder)], check=True)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
