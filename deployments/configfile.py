@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from deployments.schema import IMPORT_PATH, POLICY, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.explain import explain, unknown_keys
+from llm_serve.keys import read_keys
 from llm_serve.models import parse
 from llm_serve.servefile import ServeFile
 from llm_serve.yamlfile import BadFile, Loc, Problem, YamlFile
@@ -85,8 +86,6 @@ def _config(file: YamlFile, at: Loc, args: Any, problems: list[Problem]) -> Conf
             key = "id" if model.source is None else "source"
             problems.append(Problem(file.line((*at, "models", index, key)), str(error)))
     try:
-        from deployments.ingress import read_keys
-
         read_keys(config.server.api_key_file)
     except ValueError as error:
         problems.append(Problem(file.line((*at, "server", "api_key_file")), str(error)))

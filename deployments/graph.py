@@ -7,11 +7,12 @@ to turn the YAML's `args` into a Config, and a string is not a class.
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 
-from deployments.ingress import Ingress, read_keys
+from deployments.ingress import Ingress
 from deployments.model import Model
 from deployments.names import deployment_of
 from deployments.nodes import gpus_of
 from llm_serve.config import Config, ModelConfig
+from llm_serve.keys import read_keys
 
 DRAIN_SLACK_S = 10.0
 _MANY = 100_000

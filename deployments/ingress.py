@@ -7,7 +7,6 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -25,6 +24,7 @@ from llm_serve.api.job import Job
 from llm_serve.api.loading import Loading, Readmit
 from llm_serve.config import Config
 from llm_serve.errors import EngineDied, InternalError, ServeError
+from llm_serve.keys import read_keys
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from llm_serve.status import ModelStatus, ServerStatus
@@ -200,24 +200,6 @@ class Ingress:
             running=admission.running,
             queued=admission.queued,
         )
-
-
-def read_keys(path: str | None) -> tuple[str, ...]:
-    """The keys of the file, one a line; blank lines and `#` comments are skipped.
-
-    Raises ValueError for a file that cannot be read or holds no key: a server that was meant to
-    have keys must not start without.
-    """
-    if path is None:
-        return ()
-    try:
-        lines = Path(path).expanduser().read_text().splitlines()
-    except OSError as error:
-        raise ValueError(f"server.api_key_file cannot be read: {error.strerror}") from None
-    keys = tuple(k for line in lines if (k := line.strip()) and not k.startswith("#"))
-    if not keys:
-        raise ValueError("server.api_key_file holds no key; write one a line")
-    return keys
 
 
 def _cause(error: RayTaskError) -> ServeError:

@@ -24,6 +24,7 @@ from deployments.folder import own_folder
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
+from llm_serve.keys import read_keys
 from llm_serve.processes import descendants, end
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
@@ -167,8 +168,6 @@ class Cluster:
         return httpx.get(self.url + path, headers=self._headers(), timeout=5, trust_env=False)
 
     def _headers(self) -> dict[str, str]:
-        from deployments.ingress import read_keys
-
         keys = read_keys(self.config.server.api_key_file)
         return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
 

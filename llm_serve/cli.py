@@ -13,6 +13,7 @@ from llm_serve.choose import BadChoice, choose
 from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
 from llm_serve.errors import LoadFailed
 from llm_serve.logfile import log_to_file
+from llm_serve.operate import VERBS
 from llm_serve.servefile import ServeFile
 from llm_serve.terminal import Terminal
 from llm_serve.yamlfile import BadFile
@@ -146,6 +147,10 @@ def pull(
         _show(log, 1, terminal)
         raise typer.Exit(1) from None
     terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")
+
+
+for verb in VERBS:
+    app.command()(verb)
 
 
 def _serve(

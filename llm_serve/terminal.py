@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from llm_serve.backends.base import LoadProgress, Report, Stage
 
 _STEP = 0.25
+_ANY_WIDTH = 10_000
 _SAYS: dict[Stage, str] = {
     "starting": "Starting the engine of {}",
     "download": "Fetching {}",
@@ -39,10 +42,26 @@ class Terminal:
     def error(self, line: str) -> None:
         self._err.print(f"Error: {line}", markup=False, style="red")
 
+    @property
+    def is_interactive(self) -> bool:
+        """Whether someone looks at it now; else it is a file or a pipe."""
+        return self._out.is_terminal
+
+    def table(self, table: Table) -> None:
+        """Cut to the width of a terminal; whole elsewhere."""
+        if self.is_interactive:
+            self._out.print(table, soft_wrap=False)
+        else:
+            self._out.print(table, width=_ANY_WIDTH)
+
+    def live(self, table: Table) -> Live:
+        """The table in place, to be updated."""
+        return Live(table, console=self._out)
+
     @contextmanager
     def progress(self, model_id: str) -> Iterator[Report]:
         """A bar per stage in a terminal; elsewhere a line per stage and per quarter of it."""
-        if not self._out.is_terminal:
+        if not self.is_interactive:
             yield _Lines(self, model_id)
             return
         columns = (
