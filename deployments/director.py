@@ -18,12 +18,12 @@ import ray
 from deployments.autoscaling import Grants
 from deployments.nodes import capacity
 from deployments.reports import ReplicaReport, View
+from deployments.specs import scheduler_for
 from deployments.survey import Survey
 from llm_serve.backends.base import ModelInfo
-from llm_serve.config import Config, ModelConfig
-from llm_serve.models.footprint import estimate
+from llm_serve.config import Config
 from llm_serve.models.measured import Measurements
-from llm_serve.residency import Knobs, ModelSpec, Scheduler
+from llm_serve.residency import Scheduler
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 
@@ -32,6 +32,8 @@ TICK_S = 0.1
 ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
 ORPHAN_S = 120.0
+UNAPPLIED_S = 30.0
+NODES_S = 2.0
 RECOVERY_S = 3.0
 """A new director listens so long before it decides, if replicas of its models run."""
 
@@ -50,9 +52,11 @@ class Director:
         self._grants: Grants = {}
         self._applied: dict[str, int] = {}
         self._reports: dict[str, ReplicaReport] = {}
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
         self._tick = 0
         self._heard = time.monotonic()
+        self._born = self._counted = time.monotonic()
+        self._asked: float | None = None
         self._survey = Survey(app)
         self._scheduler = self._make_scheduler()
         self._view = View(self._scheduler.snapshot)
@@ -73,51 +77,50 @@ class Director:
             if not answer.done():
                 reason = "the configuration has just changed; send the request again"
                 answer.set_result(fx.Conflict(ticket, "", reason))
-        await self._publish(self._scheduler.snapshot)
+        self._publish(self._scheduler.snapshot)
         self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
         """Waits for the one answer to a ticket."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
-        await self._handle(request)
+        self._handle(request)
         try:
             return await answer
         finally:
             self._answers.pop(request.ticket, None)
 
     async def cancel(self, ticket: str) -> None:
-        await self._handle(ev.Cancel(ticket))
+        self._handle(ev.Cancel(ticket))
 
     async def usage(self, usage: ev.Usage) -> None:
         self._heard = time.monotonic()
-        await self._handle(usage)
+        self._handle(usage)
 
     async def ingress_gone(self, ingress: str) -> None:
-        await self._handle(ev.IngressGone(ingress))
+        self._handle(ev.IngressGone(ingress))
 
     async def bury(self, process: str) -> None:
         """A process is dead, says one who talked to it; if it is not, its next report is near."""
         for report in [r for r in self._reports.values() if r.process == process]:
             del self._reports[report.actor]
-            await self._handle(ev.Died(report.model, report.actor, ENDED))
+            self._handle(ev.Died(report.model, report.actor, ENDED))
 
     async def watch(self, seen: int) -> View:
         """The view once its tick is another than `seen`, or the same one after a while."""
-        async with self._changed:
-            if self._view.tick == seen:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), WATCH_S)
-            return self._view
+        if self._view.tick == seen:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), WATCH_S)
+        return self._view
 
     async def shutdown(self) -> None:
-        await self._handle(ev.Shutdown())
+        self._handle(ev.Shutdown())
 
     # -- said by the Serve controller and the replicas ---------------------------------------
 
     async def grants(self, applied: dict[str, int]) -> Grants:
         """What the policy may give each model; `applied` is what it gave."""
-        self._heard = time.monotonic()
+        self._heard = self._asked = time.monotonic()
         self._applied = applied
         return self._grants
 
@@ -126,9 +129,9 @@ class Director:
         self._reports[report.actor] = report
         if report.info is not None and self._infos.get(report.model) != report.info:
             self._infos[report.model] = report.info
-            await self._publish(self._scheduler.snapshot)
+            self._publish(self._scheduler.snapshot)
         if before is None or before != report:
-            await self._handle(self._event(report))
+            self._handle(self._event(report))
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -138,7 +141,9 @@ class Director:
             await asyncio.sleep(TICK_S)
             try:
                 await self._look()
-                await self._handle(ev.Tick())
+                await self._count_nodes()
+                self._without_policy()
+                self._handle(ev.Tick())
             except Exception:
                 log.exception("the director failed in a tick")
             if time.monotonic() - self._heard > ORPHAN_S:
@@ -160,96 +165,93 @@ class Director:
                 report = self._reports.get(actor)
                 state = "draining" if report is None or report.state == "failed" else report.state
                 footprint = report.info.footprint_bytes if report and report.info else None
-                event = ev.Observed(model, actor, state, footprint)
-                await self._handle(event)
-        await self._handle(ev.Recovered())
+                bins = report.bins if report else None
+                event = ev.Observed(model, actor, state, footprint, bins=bins)
+                self._handle(event)
+        self._handle(ev.Recovered())
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
         if not self._survey.due(self._in_motion()):
             return
+        applied = dict(self._applied)  # a look counts for targets that were in force before it
         known = list(self._reports)  # one that reports from here on may be too new for the survey
         running = await self._survey.replicas()
         for actor in [a for a in known if a not in self._survey.seen]:
             report = self._reports.pop(actor)
             if self._grants.get(report.model, (0, 0))[0]:
-                await self._handle(ev.Died(report.model, actor, ENDED))
+                self._handle(ev.Died(report.model, actor, ENDED))
         for model, (_, generation) in list(self._grants.items()):
-            if self._applied.get(model) == generation:
+            if applied.get(model) == generation:
                 actors = tuple(running.get(model, ()))
-                await self._handle(ev.Running(model, generation, actors))
+                self._handle(ev.Running(model, generation, actors))
+
+    async def _count_nodes(self) -> None:
+        """Nodes come and go, and their memory with them."""
+        if time.monotonic() - self._counted < NODES_S:
+            return
+        self._counted = time.monotonic()
+        now = await asyncio.to_thread(capacity, self._config)
+        if now and now != self._capacity:
+            self._capacity = now
+            self._handle(ev.Capacity(now))
+
+    def _without_policy(self) -> None:
+        """Fails loads that nobody will ever carry out, with the remedy."""
+        if self._asked is not None or time.monotonic() - self._born < UNAPPLIED_S:
+            return
+        for model, (replicas, _) in list(self._grants.items()):
+            if replicas:
+                remedy = "the application has no autoscaling_policy; `llm-serve check` tells more"
+                self._handle(ev.LoadFailed(model, f"{model}: none", remedy))
 
     def _in_motion(self) -> bool:
         return any(m.status in ("loading", "draining") for m in self._scheduler.snapshot.models)
 
-    async def _handle(self, event: ev.Event) -> None:
+    def _handle(self, event: ev.Event) -> None:
+        """Without a pause, so that no older target or snapshot can overtake a newer one."""
         for effect in self._scheduler.handle(event, time.monotonic()):
-            await self._carry_out(effect)
+            self._carry_out(effect)
 
-    async def _carry_out(self, effect: fx.Effect) -> None:
+    def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Target(model, replicas, generation):
                 self._grants = {**self._grants, model: (replicas, generation)}
             case fx.Publish(snapshot):
-                await self._publish(snapshot)
+                self._publish(snapshot)
             case fx.Measured(model, footprint, load_s):
                 config = self._config.model(model)
                 if config is not None:
                     self._measurements.keep(config, footprint, load_s)
             case fx.Kill(model):
-                for actor in (await self._survey.replicas()).get(model, ()):
-                    log.warning("%s did not drain in time: ending %s", model, actor)
+                for report in [r for r in self._reports.values() if r.model == model]:
+                    log.warning("%s did not drain in time: ending %s", model, report.actor)
                     with suppress(ValueError):
-                        ray.kill(ray.get_actor(actor, namespace="serve"))
+                        ray.kill(ray.get_actor(report.actor, namespace="serve"))
             case _:
                 answer = self._answers.get(effect.ticket)
                 if answer is not None and not answer.done():
                     answer.set_result(effect)
 
-    async def _publish(self, snapshot: fx.Snapshot) -> None:
+    def _publish(self, snapshot: fx.Snapshot) -> None:
         self._tick += 1
-        # A restarted director must not count from ticks that watchers have seen.
-        tick = self._scheduler_epoch + self._tick
-        self._view = View(snapshot, dict(self._infos), tick)
-        async with self._changed:
-            self._changed.notify_all()
+        self._view = View(snapshot, dict(self._infos), self._epoch + self._tick)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def _event(self, report: ReplicaReport) -> ev.Event:
         if report.state == "failed":
             return ev.LoadFailed(report.model, report.actor, report.error or "it failed to load")
         if report.state == "ready":
             footprint = report.info.footprint_bytes if report.info else 0
-            return ev.Up(report.model, report.actor, footprint, report.load_s)
+            return ev.Up(report.model, report.actor, footprint, report.load_s, report.bins)
         stage = report.progress.stage if report.progress else "starting"
         fraction = report.progress.fraction if report.progress else None
         return ev.Progress(report.model, report.actor, stage, fraction)
 
     def _make_scheduler(self) -> Scheduler:
-        self._scheduler_epoch = time.time_ns() // 1000
-        residency = self._config.residency
+        # A restarted director must not count from versions that ingresses have seen.
+        self._epoch = time.time_ns() // 1000
+        self._capacity = capacity(self._config)
         known = self._measurements.known(self._config.models)
-        return Scheduler(
-            [_spec(model) for model in self._config.models],
-            capacity(self._config),
-            Knobs(
-                max_resident=residency.max_resident,
-                min_residency_s=residency.min_residency_s,
-                max_wait_s=residency.max_wait_s,
-                keep_alive_s=residency.keep_alive_s,
-                max_pending_switches=residency.max_pending_switches,
-                drain_timeout_s=self._config.server.inference_timeout_s + 30,
-            ),
-            known=known,
-            first_version=self._scheduler_epoch,
-        )
-
-
-def _spec(model: ModelConfig) -> ModelSpec:
-    return ModelSpec(
-        model=model.id,
-        footprint=estimate(model),
-        max_replicas=model.max_replicas,
-        pinned=model.pin,
-        preload=model.preload,
-        keep_alive_s=model.keep_alive_s,
-    )
+        return scheduler_for(self._config, self._capacity, known, self._epoch)

@@ -14,6 +14,7 @@ import ray
 from ray import serve
 
 from deployments.names import director_name
+from deployments.nodes import my_bins
 from deployments.reports import REPORT_PERIOD_S, ReplicaReport
 from llm_serve.api.job import Job
 from llm_serve.backends import create
@@ -46,7 +47,7 @@ class Model:
             model=config.id,
             actor=context.replica_id.to_full_id_str(),
             process=ray.get_runtime_context().get_actor_id(),
-            node=ray.get_runtime_context().get_node_id(),
+            bins=my_bins(),
             state="loading",
         )
         self._changed = asyncio.Event()

@@ -21,13 +21,26 @@ def gpus_of(model: ModelConfig) -> float:
     return 1 if ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1 else 0
 
 
+def my_bins() -> tuple[str, ...]:
+    """The bins of the process that asks: its GPUs, or the host memory of its node."""
+    node = ray.get_runtime_context().get_node_id()
+    gpus = tuple(f"{node}/gpu{i}" for i in ray.get_gpu_ids())
+    return gpus or (node,)
+
+
+def is_gpu(name: str) -> bool:
+    """Whether a bin is an accelerator, or else a node's host memory."""
+    return "/gpu" in name
+
+
 def capacity(config: Config) -> dict[str, int]:
-    """Bytes that models may use, by bin: each GPU, or each node's host memory where it has none."""
+    """Bytes that models may use, by bin: each GPU of the cluster, or where it has none, the host
+    memory of each node."""
     bins: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
             bins |= node_bins(node["NodeID"], node["Resources"], config)
-    return bins
+    return {name: size for name, size in bins.items() if is_gpu(name)} or bins
 
 
 def node_bins(node: str, resources: dict[str, Any], config: Config) -> dict[str, int]:

@@ -23,7 +23,8 @@ class ReplicaReport:
     actor: str
     process: str | None
     """Ray's id of that actor, which Ray names in its errors when the process has died."""
-    node: str
+    bins: tuple[str, ...]
+    """Where it runs, as `nodes.capacity` names it."""
     state: Literal["loading", "ready", "failed"]
     progress: LoadProgress | None = None
     error: str | None = None

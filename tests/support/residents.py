@@ -100,5 +100,3 @@ class Residents:
                 return False
             self._ours[pid] = any(parent.pid == self._child for parent in parents)
         return self._ours[pid]
-
-

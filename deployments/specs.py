@@ -1,0 +1,52 @@
+"""From the configuration to a residency scheduler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from deployments.nodes import gpus_of, is_gpu
+from llm_serve.config import Config, ModelConfig
+from llm_serve.models.footprint import estimate
+from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+
+_DRAIN_SLACK_S = 30.0
+"""Above Ray's own graceful shutdown timeout, which is above the inference timeout."""
+
+
+def scheduler_for(
+    config: Config, bins: Mapping[str, int], known: Mapping[str, Known], first_version: int
+) -> Scheduler:
+    """The scheduler of a server; `bins` from `nodes.capacity`, `known` from earlier loads."""
+    residency = config.residency
+    return Scheduler(
+        [_spec(model, bins) for model in config.models],
+        bins,
+        Knobs(
+            max_resident=residency.max_resident,
+            min_residency_s=residency.min_residency_s,
+            max_wait_s=residency.max_wait_s,
+            keep_alive_s=residency.keep_alive_s,
+            max_pending_switches=residency.max_pending_switches,
+            drain_timeout_s=config.server.inference_timeout_s + _DRAIN_SLACK_S,
+        ),
+        known=known,
+        first_version=first_version,
+    )
+
+
+def _spec(model: ModelConfig, bins: Iterable[str]) -> ModelSpec:
+    """A replica with GPUs takes them whole, one bin each. Where the bins are GPUs, host memory is
+    not budgeted: a model without GPUs then takes nothing."""
+    gpus = gpus_of(model)
+    counts = gpus > 0 or not any(map(is_gpu, bins))
+    return ModelSpec(
+        model=model.id,
+        footprint=estimate(model) if counts else 0,
+        bins=max(1, math.ceil(gpus)),
+        exclusive=gpus >= 1,
+        max_replicas=model.max_replicas,
+        pinned=model.pin,
+        preload=model.preload,
+        keep_alive_s=model.keep_alive_s,
+    )
