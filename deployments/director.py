@@ -34,8 +34,9 @@ WATCH_S = 10.0
 ORPHAN_S = 120.0
 UNAPPLIED_S = 30.0
 NODES_S = 2.0
-RECOVERY_S = 3.0
-"""A new director listens so long before it decides, if replicas of its models run."""
+RECOVERY_S = 30.0
+"""A new director waits so long for the reports of replicas that run, and only then decides: to take
+a slow one for one that is leaving would end its work."""
 
 Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
 
@@ -58,6 +59,7 @@ class Director:
         self._born = self._counted = time.monotonic()
         self._asked: float | None = None
         self._survey = Survey(app)
+        self._capacity: dict[str, int] = {}
         self._scheduler = self._make_scheduler()
         self._view = View(self._scheduler.snapshot)
         self._work = asyncio.get_running_loop().create_task(self._run())

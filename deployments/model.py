@@ -25,6 +25,7 @@ from llm_serve.execution import run
 
 log = logging.getLogger("ray.serve")
 
+_RETRY_S = 0.2
 _PIECE = 1 << 20
 """Bytes of one message to the ingress at most: Ray's messages by value end at 4 MiB."""
 STARTED = b""
@@ -113,8 +114,9 @@ class Model:
                 # It is being restarted; the next one is told all.
                 log.warning("the director did not take a report: %s", type(error).__name__)
                 self._director = None
+            period = REPORT_PERIOD_S if self._director is not None else _RETRY_S
             try:
-                await asyncio.wait_for(self._changed.wait(), REPORT_PERIOD_S)
+                await asyncio.wait_for(self._changed.wait(), period)
             except TimeoutError:
                 continue
 

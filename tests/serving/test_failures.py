@@ -138,5 +138,7 @@ def test_the_director_may_be_killed(idle: Api, cluster: Cluster) -> None:
     until(replaced, "there is a new director", seconds=30, every=0.2)
     # Only through the new director can the ingress learn that a model has come back.
     refused(idle.chat("a b c d e", model="echo/exits"), EngineDied)
-    assert idle.get("/v1/models/echo/exits").json()["loaded"] is False
+    until(
+        lambda: not idle.get("/v1/models/echo/exits").json()["loaded"], "it is not shown as ready"
+    )
     _answers_again(idle, "echo/exits")
