@@ -75,7 +75,10 @@ class Strategy(Protocol):
         ...
 
     def may_leave(self, victim: Model, waiter: Model | None, now: float) -> bool:
-        """Whether `victim` may be told to leave for `waiter`; None: because memory is short."""
+        """Whether `victim`, never a pinned one, may be told to leave for `waiter`.
+
+        No waiter: because memory is short.
+        """
         ...
 
     def worth(self, victim: Model, now: float) -> float:
@@ -105,8 +108,6 @@ class Turns:
         )
 
     def may_leave(self, victim: Model, waiter: Model | None, now: float) -> bool:
-        if victim.pinned:
-            return False
         if victim.phase is Phase.LOADING:
             return not victim.demand(now)  # rule 7
         up = now - victim.ready_at

@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
             case "unload":
                 world.unload(self.ticket(), name)
             case "pin":
-                world.tell(ev.Pin("ae"[index % 2], index % 4 > 2))
+                world.tell(ev.Pin("ae"[index % 2], index % 3 > 0))
             case "load":
                 world.load(self.ticket(), name)
 

@@ -497,10 +497,12 @@ def test_rule_9_the_first_drain_of_a_new_director_waits_for_unknown_ingresses() 
 # -- rule 10: who stays --------------------------------------------------------------------------
 
 
-def test_rule_10_pinned_stays_and_the_other_waits_in_vain() -> None:
+def test_rule_10_pinned_stays_and_the_other_is_told_so() -> None:
     here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 60))
     come_up(here, "a")
+    pass_time(here, 20)
     here.ask("t", "b", 1000.0)
+    assert isinstance(here.answers["t"][0], Failed)
     pass_time(here, 200)
     assert here.scheduler.snapshot.ready() == {"a"}
     here.unload("u", "a")

@@ -161,8 +161,9 @@ class World:
         here = [p for p in self.processes if p.model == name]
         old = self.target.get(name)
         self.target[name] = target
+        if target.replicas and not isinstance(event, ev.Observed):
+            assert old is None or old.replicas or not here, "rule 4: two loads of one model"
         if target.replicas > len(here):
-            assert old is None or old.replicas > 0 or not here, "rule 4: two loads of one model"
             assert self.now >= self.cooldown_until.get(name, 0), "rule 6: loaded in its cooldown"
             if not here:
                 self.loads.append(name)
@@ -171,7 +172,8 @@ class World:
                 self.processes.append(Process(name, f"{name}-{self.serial}", bins))
         elif target.replicas == 0 and (old is None or old.replicas):
             self.zero_at[name] = self.now
-            self._check_end(name, event, name in loading, waited)
+            if here:
+                self._check_end(name, event, name in loading, waited)
             self.told.discard(name)
 
     def _check_end(self, name: str, event: ev.Event, loading: bool, waited: list[str]) -> None:
@@ -188,7 +190,8 @@ class World:
             assert any(w != name for w in self._waiting()) or waited, "rule 7: nobody needed it"
             assert not model.pinned, "rule 10"
             assert not [t for t in self.open.values() if t.model == name], "rule 7: it had waiters"
-        elif name in self.revoked_at:
+        else:
+            assert name in self.revoked_at, "rule 8: stopped before the ingresses were told"
             late = self.now - self.revoked_at[name] >= self.knobs.ack_timeout_s
             for ingress in self.live():
                 heard = ingress.view.version >= self.revoked_version[name]
