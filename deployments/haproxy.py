@@ -9,6 +9,8 @@ it is told to. So this is that binary: it edits the file and becomes HAProxy, in
   the replicas' own ports stay there whatever the public address is.
 - Metrics and statistics listen on unix sockets beside the configuration, not on every interface.
 - Errors that HAProxy makes itself are the API's JSON with their true status, not a plain-text 500.
+- Request bodies are not spliced: HAProxy 2.8 does not see a client leave before the first byte of
+  its answer when they are, and the engine would work for nobody.
 - Requests are not written to the machine's syslog, unless RAY_SERVE_HAPROXY_LOG_TARGET asks for it.
 - HAProxy ends when the Ray process that started it does, however that one ended.
 """
@@ -63,6 +65,7 @@ def put_right(config: str, folder: Path, environ: Mapping[str, str]) -> str:
     config = _replace(config, r"(listen stats\n *bind ).*$", rf"\g<1>unix@{folder}/stats mode 600")
     if "RAY_SERVE_HAPROXY_LOG_TARGET" not in environ:
         config = _replace(config, r"^ *log \S+ local0 info\n", "")
+    config = _replace(config, r"^ *option splice-request\n", "")
     for error in _ERRORS:
         page = folder / f"{error.status}.http"
         page.write_bytes(_response(error))

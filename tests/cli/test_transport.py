@@ -21,6 +21,8 @@ global
     log 127.0.0.1:514 local0 info
 defaults
     log global
+    option abortonclose
+    option splice-request
     errorfile 502 /somewhere/500.http
     errorfile 503 /somewhere/500.http
     errorfile 504 /somewhere/500.http
@@ -62,6 +64,12 @@ def test_the_access_log_does_not_go_to_the_syslog_unasked(tmp_path: Path) -> Non
     assert ":514" in put_right(CONFIG, tmp_path, asked)
 
 
+def test_haproxy_sees_a_client_leave(tmp_path: Path) -> None:
+    config = put_right(CONFIG, tmp_path, {})
+    assert "option abortonclose" in config
+    assert "splice-request" not in config
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(502, "engine_died"), (503, "model_not_ready"), (504, "inference_timeout")]
 )
@@ -86,6 +94,7 @@ def test_rays_template_still_has_what_we_change() -> None:
         "listen stats\n  bind *:{{",
         "    log {{ config.log_target }} local0 info\n",
         "errorfile 503 {{",
+        "    option abortonclose\n    option splice-request\n",
     ):
         assert line in TEMPLATE
 

@@ -20,12 +20,14 @@ def connection(api: Api) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def sent(api: Api, body: dict[str, Any]) -> Iterator[socket.socket]:
+def sent(api: Api, body: dict[str, Any], prefer: str | None = None) -> Iterator[socket.socket]:
     """A chat request whose answer nobody reads; the client leaves with the block."""
     with connection(api) as sock:
         content = json.dumps(body).encode()
+        path = api.client.base_url.path.rstrip("/") + CHAT
+        wish = "" if prefer is None else f"Prefer: {prefer}\r\n"
         sock.sendall(
-            f"POST {CHAT} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{wish}"
             f"Content-Length: {len(content)}\r\n\r\n".encode()
         )
         sock.sendall(content)
