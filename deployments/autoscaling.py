@@ -40,7 +40,8 @@ class ResidencyPolicy:
             grants = self._answer() or {}
             self._ask(next(iter(contexts.values())).app_name or "")
         except Exception as error:
-            log.warning("the director could not be asked: %s", type(error).__name__)
+            if self._director is not None:  # else it is not there yet: the ingress makes it
+                log.warning("the director could not be asked: %s", type(error).__name__)
             self._director = self._question = None
         targets = {}
         for deployment, context in contexts.items():

@@ -54,6 +54,8 @@ class Director:
         self._applied: dict[str, int] = {}
         self._reports: dict[str, ReplicaReport] = {}
         self._news = asyncio.Event()
+        self._recovered = asyncio.Event()
+        """Until then nobody is answered, and the ingresses route by what they know."""
         self._tick = 0
         self._heard = time.monotonic()
         self._born = self._counted = time.monotonic()
@@ -73,6 +75,7 @@ class Director:
             return
         log.info("a new configuration: starting over from what runs")
         self._work.cancel()
+        self._recovered.clear()
         self._config = config
         self._scheduler = self._make_scheduler()
         for ticket, answer in self._answers.items():
@@ -84,6 +87,7 @@ class Director:
 
     async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
         """Waits for the one answer to a ticket."""
+        await self._recovered.wait()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
         self._handle(request)
@@ -93,7 +97,11 @@ class Director:
             self._answers.pop(request.ticket, None)
 
     async def cancel(self, ticket: str) -> None:
+        """The client left: nobody reads an answer any more, and `ask` need not wait for one."""
         self._handle(ev.Cancel(ticket))
+        answer = self._answers.pop(ticket, None)
+        if answer is not None:
+            answer.cancel()
 
     async def usage(self, usage: ev.Usage) -> None:
         self._heard = time.monotonic()
@@ -110,6 +118,7 @@ class Director:
 
     async def watch(self, seen: int) -> View:
         """The view once its tick is another than `seen`, or the same one after a while."""
+        await self._recovered.wait()
         if self._view.tick == seen:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), WATCH_S)
@@ -138,10 +147,11 @@ class Director:
     # -- the loop ----------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._recover()
         while True:
             await asyncio.sleep(TICK_S)
             try:
+                if not self._recovered.is_set():
+                    await self._recover()
                 await self._look()
                 await self._count_nodes()
                 self._without_policy()
@@ -171,6 +181,7 @@ class Director:
                 event = ev.Observed(model, actor, state, footprint, bins=bins)
                 self._handle(event)
         self._handle(ev.Recovered())
+        self._recovered.set()
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
@@ -186,7 +197,7 @@ class Director:
         for model, (_, generation) in list(self._grants.items()):
             if applied.get(model) == generation:
                 actors = tuple(running.get(model, ()))
-                self._handle(ev.Running(model, generation, actors))
+                self._handle(ev.Running(model, generation - self._epoch, actors))
 
     async def _count_nodes(self) -> None:
         """Nodes come and go, and their memory with them."""
@@ -218,7 +229,8 @@ class Director:
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Target(model, replicas, generation):
-                self._grants = {**self._grants, model: (replicas, generation)}
+                # The policy must not take it for one of an earlier director that it has applied.
+                self._grants = {**self._grants, model: (replicas, self._epoch + generation)}
             case fx.Publish(snapshot):
                 self._publish(snapshot)
             case fx.Measured(model, footprint, load_s):

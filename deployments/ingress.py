@@ -88,7 +88,10 @@ class Ingress:
         try:
             while not answer.done():
                 await asyncio.wait({answer}, timeout=COMMENT_PERIOD_S)
-                if not answer.done() and (loading := self._loading(job.model)) is not None:
+                # Who is not held hears nothing before the answer: a comment would open the stream.
+                if hold_s is None or answer.done():
+                    continue
+                if (loading := self._loading(job.model)) is not None:
                     yield loading
             effect = answer.result()
         finally:

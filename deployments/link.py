@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -73,7 +74,9 @@ class DirectorLink:
             return self.view.tick
 
     async def ask(self, question: ev.Request | ev.Load | ev.Unload) -> Answer:
-        """The answer, from the next director if this one dies."""
+        """The answer, from the next director if this one dies. A hold goes on, it does not begin
+        anew."""
+        began = time.monotonic()
         while True:
             try:
                 answer: Answer = await self._get().ask.remote(question)
@@ -81,6 +84,9 @@ class DirectorLink:
                 log.warning("the director did not answer: %s", type(error).__name__)
                 self._director = None
                 await asyncio.sleep(_RETRY_S)
+                if isinstance(question, ev.Request) and question.hold_s is not None:
+                    left = max(0.0, question.hold_s - (time.monotonic() - began))
+                    question, began = replace(question, hold_s=left), time.monotonic()
             else:
                 return answer
 
@@ -113,7 +119,7 @@ class DirectorLink:
         while True:
             try:
                 view: View = await self._get().watch.remote(seen)
-            except RayError as error:
+            except Exception as error:  # whatever it was, without a view nothing is routed
                 log.warning("the director cannot be watched: %s", type(error).__name__)
                 self._director = None
                 await asyncio.sleep(_RETRY_S)
@@ -147,4 +153,8 @@ class DirectorLink:
                 for model, admission in self._admission.items()
                 if admission.inflight or admission.idle_s < 2 * USAGE_PERIOD_S
             }
-            self._get().usage.remote(ev.Usage(self.name, self._sequence, version, uses))
+            try:
+                self._get().usage.remote(ev.Usage(self.name, self._sequence, version, uses))
+            except Exception as error:  # an ingress that does not report no longer counts
+                log.warning("the director did not take a report: %s", type(error).__name__)
+                self._director = None
