@@ -82,7 +82,6 @@ class Director:
             if not answer.done():
                 reason = "the configuration has just changed; send the request again"
                 answer.set_result(fx.Conflict(ticket, "", reason))
-        self._publish(self._scheduler.snapshot)
         self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
@@ -117,7 +116,10 @@ class Director:
             self._handle(ev.Died(report.model, report.actor, ENDED))
 
     async def watch(self, seen: int) -> View:
-        """The view once its tick is another than `seen`, or the same one after a while."""
+        """The view once its tick is another than `seen`, or the same one after a while.
+
+        Not before recovery: a view without what runs would stop every ingress from serving it.
+        """
         await self._recovered.wait()
         if self._view.tick == seen:
             with suppress(TimeoutError):
@@ -182,6 +184,7 @@ class Director:
                 self._handle(event)
         self._handle(ev.Recovered())
         self._recovered.set()
+        self._publish(self._scheduler.snapshot)
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
