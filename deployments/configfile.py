@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from deployments.environment import applied, serve_env
 from deployments.schema import IMPORT_PATH, POLICY, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.explain import explain, unknown_keys
@@ -22,7 +23,8 @@ from llm_serve.yamlfile import BadFile, Loc, Problem, YamlFile
 
 def read_serve_file(path: Path) -> ServeFile:
     """Raises BadFile with every problem found."""
-    from ray.serve.schema import ServeDeploySchema
+    with applied({}, serve_env()):  # Ray reads its environment once, when it is first imported
+        from ray.serve.schema import ServeDeploySchema
 
     file = YamlFile(path)
     problems = _outer_problems(file, ServeDeploySchema)
