@@ -39,7 +39,7 @@ def test_ps_shows_what_every_model_does(run: Run, server: Running) -> None:
     done = run("ps", "--url", server.url)
     assert (done.returncode, done.stderr) == (0, "")
     shown = rows(done.stdout)
-    titles = "STATUS LOAD RUNNING QUEUED MEMORY REPLICAS LAST ERROR".split()
+    titles = ["STATUS", "LOAD", "RUNNING", "QUEUED", "MEMORY", "REPLICAS", "LAST", "ERROR"]
     assert shown["MODEL"] == titles
     assert shown["echo/a"] == ["ready", "-", "0", "0", "0", "MiB", "1", "-"]
     assert shown["org/b"] == ["loading", "weights", "40%", "0", "0", "-", "0", "-"]

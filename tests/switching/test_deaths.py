@@ -136,9 +136,7 @@ def test_in_the_middle_of_a_switch(
 
 
 @pytest.mark.parametrize("who", ["director", "controller"])
-def test_while_a_model_loads(
-    api: Api, switching: Cluster, residents: Residents, who: str
-) -> None:
+def test_while_a_model_loads(api: Api, switching: Cluster, residents: Residents, who: str) -> None:
     """The client that is held gets its answer, from the next director or through the next
     controller."""
     make_ready(api, A)
