@@ -62,7 +62,7 @@ class Waiters:
 
     def answer(self, models: Sequence[Model], queue: list[Model], now: float) -> None:
         """Sends away those that do not want to be held, or no longer."""
-        for model in models:
+        for model in models if self._model_of else ():
             due = [(n, t.held) for n, t in model.tickets.items() if t.until <= now]
             if not due:
                 continue
