@@ -22,12 +22,14 @@ _ROOT = Path(__file__).parents[2]
 class Cluster:
     """The configured application is at `/`; `deploy` adds others under prefixes of their own."""
 
+    child_module = "tests.support.ray_child"
+
     def __init__(self, config: dict[str, Any]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = tempfile.NamedTemporaryFile(prefix="llm-serve-ray-", suffix=".log")  # noqa: SIM115
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.ray_child", str(self.port)],
+            [sys.executable, "-m", self.child_module, str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -83,16 +85,19 @@ class Cluster:
                 continue
         return found
 
-    def _send(self, command: dict[str, Any]) -> None:
+    def _send(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self.child.stdin is not None
         self.child.stdin.write(json.dumps(command) + "\n")
         self.child.stdin.flush()
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
-        answer = json.loads(line) if line else {"ok": False, "error": "the child died"}
+        answer: dict[str, Any] = (
+            json.loads(line) if line else {"ok": False, "error": "the child died"}
+        )
         if not answer["ok"]:
             log = Path(self.log.name).read_text()[-4000:]
             raise RuntimeError(f"{answer['error']}\n{log}")
+        return answer
 
 
 def _state(url: str) -> str:

@@ -17,7 +17,7 @@ from tests.support.residents import Residents
 from tests.support.switching import make_cold, wait_until_idle
 
 A, B, C = "echo/a", "echo/b", "echo/c"
-MAX_WAIT_S = 4.0
+MAX_WAIT_S = 2.0
 ONE = {"max_resident": 1, "min_residency_s": 0.2, "max_wait_s": MAX_WAIT_S}
 """A budget for one model, and no long waits."""
 

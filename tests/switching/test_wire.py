@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from openai import OpenAI
@@ -132,8 +133,6 @@ def test_concurrent_cold_requests_load_once(cold: Api, residents: Residents) -> 
     with sent(cold, body), sent(cold, body), sent(cold, body):
         wait_for(cold, C, "loading", "ready")
         texts = [f"client {n}" for n in range(8)]
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda text: held(cold, C, text), texts))
     assert [said(answer) for answer in answers] == texts
