@@ -23,8 +23,10 @@ from deployments.environment import applied, haproxy_is_on, serve_env, start_env
 from deployments.folder import own_folder
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
+from deployments.warm import environment
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.keys import read_keys
+from llm_serve.preload import FOLDER
 from llm_serve.processes import descendants, end
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
@@ -53,6 +55,7 @@ class Cluster:
         self.dashboard: str | None = None
         self.token: str | None = None
         self.logs: Path | None = None
+        self.warm_folder: Path | None = None
         self._cleanup = ExitStack()
         self._vital: list[psutil.Process] = []
 
@@ -63,6 +66,9 @@ class Cluster:
         """
         folder = self._cleanup.enter_context(own_folder())
         variables = start_env(folder, self._host, self.config.server.inference_timeout_s)
+        warm = environment(self.config, folder)
+        self.warm_folder = Path(warm[FOLDER]) if warm else None
+        variables |= warm
         self._cleanup.enter_context(applied(variables, serve_env()))
         self.token = ensure_token(os.environ)
         before = set(descendants())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.launch import Cluster, Health, StartFailed, launch
-from deployments.warm import warm_workers
+from deployments.warm import warm_worker
 from llm_serve.backends.base import LoadProgress
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import LoadFailed
@@ -37,7 +37,7 @@ def serve(
                 signals.listen()
                 _wait(cluster, terminal)
                 _greet(cluster, terminal)
-                with warm_workers(config):
+                with warm_worker(cluster.warm_folder):
                     cluster.join()
         except (Stopped, SystemExit):  # ray.init answers SIGTERM with SystemExit
             terminal.say("Stopped.")

@@ -1,36 +1,49 @@
-"""Worker processes that have the engine imported before a model needs one.
+"""A worker process that has the engine imported before a model needs one.
 
 Most of a switch to a small model is `import torch, transformers` in a fresh process. Ray gives the
-next replica an idle worker process of the same cluster where there is one, so a task that imports
-the engine and ends leaves a process behind in which the next load starts at once. It costs the
-memory of the imports, and nothing else: no engine is made, nothing is put on an accelerator.
+next replica an idle worker process where it has one in store, the newest first. So we ask Ray for
+one more and tell it what to import (`llm_serve.preload`): the next load starts at once. It costs
+the memory of the imports, and nothing else: no engine is made, nothing is put on an accelerator.
 
-Ray reuses only workers of tasks that a driver sent, not of tasks sent by a detached actor (every
-Serve replica is one; tried with Ray 2.60). So `llm-serve`, which is the driver and stays, does
-this; under `serve run` and KubeRay loads take as long as a fresh process does.
+A worker that has run a task will not do, Ray keeps those for tasks (tried with Ray 2.60); and a
+worker that imported torch without a GPU may never see the one that its replica is given, so where
+there are GPUs, loads take as long as a fresh process does.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from deployments.inner import keep_inner_ports_local
 from llm_serve.config import Config
+from llm_serve.preload import DONE, FOLDER, is_idle
+from llm_serve.processes import descendants
 
 log = logging.getLogger("llm_serve.warm")
 _LOOK_S = 0.5
-_SETTLE_S = 6.0
-"""A worker that was just taken is busy loading; importing beside it would slow it."""
-_POLL_S = 0.1
+_SETTLE_S = 5.0
+"""After a worker was taken: it is busy loading, and importing beside it would slow it."""
+_PATIENCE_S = 30.0
+"""For a worker to come up and to import; a machine that takes longer has other worries."""
+_KEPT_S = 10**8
+"""How long Ray may not end it for being idle."""
 _ROOM = 2 * 2**30
 """Bytes that must be free on the machine: models come first."""
+_MODULES = (
+    "ray.serve._private.replica",  # before ours: see deployments.inner
+    "deployments.model",
+    "llm_serve.execution",
+    "llm_serve.backends.transformers",
+    "llm_serve.backends.continuous",
+    "llm_serve.backends.checkpoint",
+)
 
 
 def wanted(config: Config) -> bool:
@@ -42,13 +55,23 @@ def wanted(config: Config) -> bool:
     )
 
 
-@contextmanager
-def warm_workers(config: Config) -> Iterator[None]:
-    """Keeps one warm worker on this machine until the end of the block, where that is wanted."""
+def environment(config: Config, folder: Path) -> Mapping[str, str]:
+    """What Ray must start with. `folder` is this start's own."""
     if not wanted(config):
+        return {}
+    orders = folder / "warm"
+    orders.mkdir(mode=0o700)
+    return {"RAY_preload_python_modules": "llm_serve.preload", FOLDER: str(orders)}
+
+
+@contextmanager
+def warm_worker(folder: Path | None) -> Iterator[None]:
+    """Keeps one warm worker on this machine until the end of the block. `folder` is what
+    `environment` set; without one, nothing happens."""
+    if folder is None:
         yield
         return
-    keeper = _Keeper()
+    keeper = _Keeper(folder)
     try:
         yield
     finally:
@@ -56,17 +79,15 @@ def warm_workers(config: Config) -> Iterator[None]:
 
 
 class _Keeper:
-    """A thread that looks twice a second. It never raises, and ends within `_POLL_S` or so."""
+    """A thread that looks twice a second. It never raises, and nobody waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._stop = threading.Event()
-        self._pid: int | None = None
-        self._thread = threading.Thread(target=self._run, name="warm-workers", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="warm-worker", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=2 * _POLL_S)
 
     def _run(self) -> None:
         try:
@@ -79,60 +100,71 @@ class _Keeper:
         import ray
 
         if ray.cluster_resources().get("GPU", 0) > 0:
-            return  # a worker that imported torch without a GPU may never see the one it is given
-        task = ray.remote(num_cpus=0, max_retries=0)(_import_engine)
-        settle_s = 0.0
-        while not self._stop.wait(settle_s or _LOOK_S):
-            settle_s = 0.0
-            idle = _idle(self._pid)
-            if idle is None:
-                if self._pid is not None:
-                    self._pid, settle_s = None, _SETTLE_S
-                elif _has_room():
-                    self._pid = self._result(task.remote())
-            elif not _has_room():
-                idle.terminate()
+            return
+        raylet = _Raylet()
+        worker: psutil.Process | None = None
+        while not self._stop.wait(_LOOK_S):
+            if worker is not None and not _still_idle(worker):
+                worker = None
+                self._stop.wait(_SETTLE_S)
+            elif worker is None and _has_room():
+                worker = self._prepare(raylet)
+            elif worker is not None and not _has_room():
+                worker.terminate()
 
-    def _result(self, reference: Any) -> int | None:
-        """The answer of the task; None when it failed, or when we are to stop."""
+    def _prepare(self, raylet: _Raylet) -> psutil.Process | None:
+        """A new idle worker that has imported everything; None when that took too long."""
+        began, deadline = time.time(), time.monotonic() + _PATIENCE_S
+        raylet.start_worker()
+        worker: psutil.Process | None = None
+        while not self._stop.wait(_LOOK_S) and time.monotonic() < deadline:
+            if worker is None:
+                worker = _idle_since(began)
+                if worker is not None:
+                    (self._folder / f"{worker.pid}").write_text("\n".join(_MODULES))
+            elif (self._folder / f"{worker.pid}{DONE}").exists() or not _still_idle(worker):
+                return worker
+        return worker
+
+
+class _Raylet:
+    """Ray's own process that starts workers, on this machine."""
+
+    def __init__(self) -> None:
         import ray
+        from ray._private.grpc_utils import init_grpc_channel
+        from ray.core.generated import node_manager_pb2_grpc
 
-        while not self._stop.is_set():
-            if ray.wait([reference], timeout=_POLL_S)[0]:
-                try:
-                    pid: int = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    log.warning("no warm worker: %s", type(error).__name__)
-                    return None
-                return pid
-        return None
+        me = ray.get_runtime_context().get_node_id()
+        node = next(node for node in ray.nodes() if node["NodeID"] == me)
+        address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        self._stub: Any = node_manager_pb2_grpc.NodeManagerServiceStub(init_grpc_channel(address))
 
+    def start_worker(self) -> None:
+        """One idle worker more than there are, for whatever comes next."""
+        from ray.core.generated import common_pb2, node_manager_pb2
 
-def _import_engine() -> int:
-    """Runs in the worker: all that a replica of the transformers backend imports."""
-    import os
-
-    for module in (
-        "ray.serve._private.replica",
-        "deployments.model",
-        "llm_serve.execution",
-        "llm_serve.backends.transformers",
-        "llm_serve.backends.continuous",
-        "llm_serve.backends.checkpoint",
-    ):
-        importlib.import_module(module)
-    keep_inner_ports_local()  # ran before there was a replica module to act on
-    return os.getpid()
+        request = node_manager_pb2.PrestartWorkersRequest(
+            language=common_pb2.Language.PYTHON, keep_alive_duration_secs=_KEPT_S, num_workers=1
+        )
+        self._stub.PrestartWorkers(request, timeout=5)
 
 
-def _idle(pid: int | None) -> psutil.Process | None:
-    """That worker, if it is still there and still nobody's: Ray writes it into its title."""
-    if pid is not None:
+def _idle_since(began: float) -> psutil.Process | None:
+    """The newest idle worker that was started after `began`, in Unix seconds."""
+    found = []
+    for process in descendants():
         with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if "IDLE" in "".join(process.cmdline()):
-                return process
-    return None
+            if process.create_time() >= began - 1 and is_idle(process):
+                found.append(process)
+    return max(found, key=lambda process: process.create_time(), default=None)
+
+
+def _still_idle(worker: psutil.Process) -> bool:
+    try:
+        return worker.is_running() and is_idle(worker)
+    except psutil.Error:
+        return False
 
 
 def _has_room() -> bool:
