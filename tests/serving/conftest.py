@@ -22,7 +22,8 @@ MODELS: list[dict[str, Any]] = [
     echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
     echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
     echo("echo/fails", fail_after_tokens=3),
-    echo("echo/exits", exit_after_tokens=3),
+    # One for each death: a model that dies again soon after cools down, for longer each time.
+    *[echo(f"echo/exits-{number}", exit_after_tokens=3) for number in (1, 2, 3)],
 ]
 KEY = "sk-secret"
 STRICT_TIMEOUT_S = 1.0

@@ -41,19 +41,19 @@ def _answers_again(api: Api, model: str) -> None:
 
 
 def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(idle: Api, cluster: Cluster) -> None:
-    before = {p.pid for p in cluster.replicas("Model.echo%2Fexits")}
-    refused(idle.chat("a b c d e", model="echo/exits"), EngineDied)
+    before = {p.pid for p in cluster.replicas("Model.echo%2Fexits-1")}
+    refused(idle.chat("a b c d e", model="echo/exits-1"), EngineDied)
     assert idle.chat("hi", model="echo/fast").status_code == 200
-    _answers_again(idle, "echo/exits")
-    after = {p.pid for p in cluster.replicas("Model.echo%2Fexits")}
+    _answers_again(idle, "echo/exits-1")
+    after = {p.pid for p in cluster.replicas("Model.echo%2Fexits-1")}
     assert before
     assert not before & after
 
-    stream = idle.chat_stream("a b c d e", model="echo/exits")
+    stream = idle.chat_stream("a b c d e", model="echo/exits-2")
     assert stream.text().startswith("a b")
     assert stream.error is not None
     assert (stream.error["code"], stream.done) == ("engine_died", False)
-    _answers_again(idle, "echo/exits")
+    _answers_again(idle, "echo/exits-2")
 
 
 def test_a_dead_engine_is_not_shown_as_ready(idle: Api, cluster: Cluster) -> None:
@@ -146,10 +146,10 @@ def test_the_director_may_be_killed(idle: Api, cluster: Cluster) -> None:
         assert stream.text == "a " * 60
 
     # Only through the new director can the ingress learn that a model has come back.
-    refused(idle.chat("a b c d e", model="echo/exits"), EngineDied)
+    refused(idle.chat("a b c d e", model="echo/exits-3"), EngineDied)
     until(
-        lambda: not idle.get("/v1/models/echo/exits").json()["loaded"],
+        lambda: not idle.get("/v1/models/echo/exits-3").json()["loaded"],
         "the new director hears that the model is gone",
         seconds=10,
     )
-    _answers_again(idle, "echo/exits")
+    _answers_again(idle, "echo/exits-3")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,17 +37,27 @@ class Cluster:
             text=True,
             cwd=_ROOT,
         )
-        self._send(config)
+        try:
+            self._send(config)
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         """Closes the child's stdin, upon which it takes the cluster down; then makes sure."""
-        ours = psutil.Process(self.child.pid).children(recursive=True)
+        ours = []
+        with suppress(psutil.NoSuchProcess):
+            ours = psutil.Process(self.child.pid).children(recursive=True)
         assert self.child.stdin is not None
         assert self.child.stdout is not None
-        self.child.stdin.close()
+        with suppress(BrokenPipeError):
+            self.child.stdin.close()
         try:
             self.child.wait(60)
         except subprocess.TimeoutExpired:
