@@ -41,7 +41,7 @@ def _kill(cluster: Cluster, who: str, model: str) -> None:
     assert victims, f"no {who} to kill"
     for victim in victims:
         victim.kill()
-    gone, alive = psutil.wait_procs(victims, timeout=10)
+    _, alive = psutil.wait_procs(victims, timeout=10)
     assert not alive
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: work ends whole, nobody starves, requests are collated, nobody loads in vain."""
+"""Whose turn it is: work ends whole, nobody starves, requests are collated, no load in vain."""
 
 from __future__ import annotations
 
