@@ -50,10 +50,12 @@ def test_a_failed_load_is_told_to_all_that_wait_and_disturbs_nobody(
 
         # The reason reaches the one that is held, the one that streams, and those that come later.
         with ThreadPoolExecutor(3) as pool:
-            waiting = [pool.submit(held, api, BAD, stream=s) for s in (False, False, True)]
+            waiting = [pool.submit(held, api, BAD) for _ in range(2)]
+            streamed = pool.submit(held, api, BAD, stream=True)
             for answer in [future.result() for future in waiting]:
                 assert REASON in refused(answer, LoadFailed)
                 assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert REASON in streamed.result().text, "refused, or an error frame after comments"
         _degraded(api, BAD)
         assert REASON in refused(ask(api, BAD), LoadFailed), "at once, not by a 202"
         assert watch.loads(BAD) == 1, "it cools down and is not tried again"
