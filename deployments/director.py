@@ -86,11 +86,12 @@ class Director:
 
     async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
         """Waits for the one answer to a ticket."""
-        await self._recovered.wait()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
-        self._handle(request)
         try:
+            await self._recovered.wait()
+            if not answer.done():  # the client may have left meanwhile
+                self._handle(request)
             return await answer
         finally:
             self._answers.pop(request.ticket, None)

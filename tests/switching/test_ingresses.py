@@ -1,0 +1,115 @@
+"""Two ingresses share one truth, and a ready model needs nobody else."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.client import Api
+from tests.support.cluster import Cluster
+from tests.support.residents import Residents
+from tests.support.streaming import live
+from tests.support.switching import ask, held, make_ready, said, shown, wait_for, wait_until_idle
+from tests.support.waiting import until
+from tests.switching.conftest import A, B, Serve, slow
+
+pytestmark = pytest.mark.ray
+
+
+def _http_port(process: psutil.Process) -> int | None:
+    """The port on which an ingress replica takes requests from HAProxy."""
+    ports = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
+    return next((port for port in ports if 30000 <= port < 31000), None)
+
+
+@contextmanager
+def _each_ingress(cluster: Cluster, app: str) -> Iterator[list[Api]]:
+    """An Api for each ingress replica of its own, past HAProxy."""
+    processes = cluster.processes(f"ray::ServeReplica:{app}:Ingress")
+    with ExitStack() as stack:
+        yield [
+            Api(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)))
+            for port in map(_http_port, processes)
+            if port is not None
+        ]
+
+
+@contextmanager
+def _paused(processes: list[psutil.Process]) -> Iterator[None]:
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+def test_two_ingresses_share_one_truth(serve: Serve, switching: Cluster) -> None:
+    """Each sees at once what was asked of the other; work on one holds off the drain of both."""
+    api = serve("two", slow(A), slow(B), server={"ingress_replicas": 2})
+    pid = switching.child.pid
+    with Residents(pid, "two") as watch, _each_ingress(switching, "two") as ingresses:
+        assert len(ingresses) == 2
+        one, two = ingresses
+        make_ready(one, A)
+        until(lambda: shown(two, A)["loaded"], "the other one knows", seconds=2)
+        assert said(ask(two, A, "me", "respond-async")) == "me"
+
+        # A streams through one; B is asked for through the other.
+        text = "word " * 200
+        with ThreadPoolExecutor(8) as pool, live(one, A, text) as stream:
+            stream.read(1)
+            waiting = [pool.submit(held, two, B, f"held {n}") for n in range(4)]
+            waiting += [pool.submit(held, one, B, f"held {n}") for n in range(4, 8)]
+            for ingress in ingresses:
+                wait_for(ingress, A, "draining", seconds=30)
+            stream.read()
+            assert stream.text == text
+            assert stream.done
+            assert [said(w.result()) for w in waiting] == [f"held {n}" for n in range(8)]
+        assert watch.loads(B) == 1, "the two coalesce"
+        for ingress in ingresses:
+            until(lambda i=ingress: shown(i, B)["loaded"], "B is up", seconds=2)
+            assert shown(ingress, A)["loaded"] is False
+
+        # One of them dies: the other goes on, and HAProxy finds it.
+        switching.processes("ray::ServeReplica:two:Ingress")[0].kill()
+
+        def answered() -> bool:
+            try:
+                return ask(api, B, "me", "respond-async").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(answered, "the other ingress answers", seconds=10)
+        assert said(held(api, A, "and back")) == "and back"
+    assert watch.most() == 1, watch.overlaps()
+
+
+def test_a_ready_model_costs_no_call_to_the_director(api: Api, switching: Cluster) -> None:
+    """With every director stopped: the ready model is served and shown; what needs a decision
+    waits for it, and gets it."""
+    make_ready(api, A)
+    wait_until_idle(api)
+    directors = switching.processes("ray::Director")
+    assert directors
+    with ThreadPoolExecutor(1) as pool:
+        with _paused(directors):
+            for number in range(20):
+                text = f"number {number}"
+                assert said(ask(api, A, text, "respond-async")) == text
+            with live(api, A, "word " * 30) as stream:
+                stream.read()
+            assert stream.done
+            assert api.health()["status"] == "ok"
+            waiting = pool.submit(held, api, B, "me")
+            assert said(ask(api, A, "still")) == "still"
+            assert not waiting.done()
+        assert said(waiting.result()) == "me"

@@ -1,0 +1,88 @@
+"""Two simulated nodes with an accelerator each: models spread, and come back where there is room.
+
+`ray.cluster_utils.Cluster` runs every node's raylet on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from deployments.schema import APPLICATION
+from tests.support.client import Api
+from tests.support.cluster import Cluster
+from tests.support.residents import Residents
+from tests.support.switching import held, said, shown, wait_for
+from tests.support.waiting import until
+from tests.switching.conftest import ONE, A, B, C, slow
+
+pytestmark = pytest.mark.ray
+
+
+class NodesCluster(Cluster):
+    """Nodes come and go; the head stays."""
+
+    child_module = "tests.support.nodes_child"
+
+    def add(self, gpus: int = 1) -> int:
+        node: int = self._send({"add": gpus})["node"]
+        return node
+
+    def remove(self, node: int) -> None:
+        self._send({"remove": node})
+
+    def nodes_of(self, watch: Residents) -> dict[str, int]:
+        """The raylet under which each model runs."""
+        return {model: psutil.Process(pid).ppid() for pid, model in watch.now().items()}
+
+
+@pytest.fixture
+def nodes() -> Iterator[NodesCluster]:
+    models = [slow(model, num_gpus=1) for model in (A, B, C)]
+    residency = {**ONE, "max_resident": None}
+    with NodesCluster({"models": models, "residency": residency}) as cluster:
+        yield cluster
+
+
+def test_models_spread_and_come_back_when_a_node_dies(nodes: NodesCluster) -> None:
+    with (
+        httpx.Client(base_url=nodes.url, timeout=90) as client,
+        Residents(nodes.child.pid, APPLICATION) as watch,
+    ):
+        api = Api(client)
+
+        def serves() -> bool:
+            try:
+                return api.health()["status"] == "ok"
+            except (httpx.TransportError, AssertionError):  # HAProxy without a server yet
+                return False
+
+        until(serves, "the server is ok", seconds=60)
+        assert said(held(api, A, "me")) == "me"
+        worker = nodes.add()
+
+        # Room for a second: it goes to the other node, and the first is not disturbed.
+        until(lambda: said(held(api, B, "me too")) == "me too", "B answers", seconds=40)
+        until(lambda: len(watch.now()) == 2, "both run", seconds=20)
+        where = nodes.nodes_of(watch)
+        assert where[A] != where[B]
+        assert shown(api, A)["loaded"]
+        assert shown(api, B)["loaded"]
+
+        # The node dies. Its model is gone and soon shown so; the other one is served on.
+        nodes.remove(worker)
+        assert said(held(api, A, "still")) == "still"
+        wait_for(api, B, "unloaded", "loading", "failed", "draining", seconds=40)
+
+        # It comes back elsewhere when it is asked for: A makes room, on the one node that is left.
+        def answered() -> bool:
+            response = held(api, B, "again")
+            assert response.status_code in (200, 502, 503), response.text
+            return response.status_code == 200
+
+        until(answered, "B answers from the other node", seconds=90)
+        assert nodes.nodes_of(watch) == {B: where[A]}
+    assert all(len(seen) <= 2 for seen in watch.history), watch.history
