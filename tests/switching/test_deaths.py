@@ -41,8 +41,7 @@ def _kill(cluster: Cluster, who: str, model: str) -> None:
     assert victims, f"no {who} to kill"
     for victim in victims:
         victim.kill()
-    _, alive = psutil.wait_procs(victims, timeout=10)
-    assert not alive
+    assert not psutil.wait_procs(victims, timeout=10)[1]
 
 
 def _answer(api: Api, model: str, text: str) -> str:

@@ -22,10 +22,10 @@ from tests.switching.conftest import A, B, Serve, slow
 pytestmark = pytest.mark.ray
 
 
-def _http_port(process: psutil.Process) -> int | None:
+def _http_port(process: psutil.Process) -> int:
     """The port on which an ingress replica takes requests from HAProxy."""
     ports = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
-    return next((port for port in ports if 30000 <= port < 31000), None)
+    return next(port for port in ports if 30000 <= port < 31000)
 
 
 @contextmanager
@@ -34,9 +34,8 @@ def _each_ingress(cluster: Cluster, app: str) -> Iterator[list[Api]]:
     processes = cluster.processes(f"ray::ServeReplica:{app}:Ingress")
     with ExitStack() as stack:
         yield [
-            Api(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)))
-            for port in map(_http_port, processes)
-            if port is not None
+            Api(stack.enter_context(httpx.Client(base_url=url, timeout=60)))
+            for url in (f"http://127.0.0.1:{_http_port(process)}/{app}" for process in processes)
         ]
 
 
