@@ -40,7 +40,7 @@ def _model(model: ModelConfig, config: Config) -> serve.Application:
         max_queued_requests=model.max_running + model.max_queued,
         # A stream in flight must end whole before its replica goes.
         graceful_shutdown_timeout_s=config.server.inference_timeout_s + DRAIN_SLACK_S,
-        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_wait_loop_s=0.02,
         health_check_period_s=2,
         health_check_timeout_s=30,
         # The policy decides, so nothing may be delayed on top of it.

@@ -9,7 +9,7 @@ from ray.util import list_named_actors
 
 from deployments.names import replica_model
 
-_IN_MOTION_S = 0.2
+_IN_MOTION_S = 0.1
 _AT_REST_S = 1.0
 
 

@@ -43,6 +43,8 @@ _MODULES = (
     "llm_serve.backends.transformers",
     "llm_serve.backends.continuous",
     "llm_serve.backends.checkpoint",
+    "llm_serve.models",
+    "transformers.models.llama.modeling_llama",  # brings what the other architectures share
 )
 
 
