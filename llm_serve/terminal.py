@@ -52,7 +52,7 @@ class Terminal:
         if self.is_interactive:
             self._out.print(table, soft_wrap=False)
         else:
-            self._out.print(table, width=_ANY_WIDTH)
+            Console(highlight=False, width=_ANY_WIDTH).print(table)
 
     def live(self, table: Table) -> Live:
         """The table in place, to be updated."""

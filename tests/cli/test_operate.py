@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.processes import COMMAND, ROOT, Run, environment
+from tests.cli.processes import COMMAND, ROOT, Run, Server, environment
 from tests.support.inprocess import echo
 from tests.support.operated import Running, running
-from tests.support.waiting import until
 
 MODELS = [echo("echo/a"), echo("org/b", context_length=2048), echo("c")]
 
@@ -53,21 +52,21 @@ def test_models_is_the_allowlist(run: Run, server: Running) -> None:
     assert shown["org/b"] == ["echo", "unloaded", "-", "-"]
 
 
-def test_load_waits_until_the_model_is_ready(run: Run, server: Running) -> None:
-    with ThreadPoolExecutor() as pool:
-        done = pool.submit(run, "load", "org/b", "--url", server.url)
-        until(lambda: server.gateway.asked, "the server was asked")
-        server.gateway.set("org/b", state="queued", position=2)
-        until(lambda: server.gateway.watchers, "the command follows the events")
-        server.gateway.set("org/b", state="loading", stage="starting", position=0)
-        for progress in (0.0, 0.5):
-            server.gateway.set("org/b", stage="weights", progress=progress)
-            server.gateway.until_seen()
-        server.gateway.set("org/b", state="ready", stage=None, progress=None)
-        finished = done.result()
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout.splitlines()[-1].startswith("org/b is ready after ")
-    assert "Loading org/b: 50%" in finished.stdout
+def test_load_says_how_far_it_is_until_the_model_is_ready(
+    start: Callable[..., Server], server: Running
+) -> None:
+    server.gateway.set("org/b", state="queued", position=2)
+    load = start("load", "org/b", "--url", server.url)
+    load.until("org/b is number 2 in line.")
+    server.gateway.set("org/b", state="loading", stage="starting", position=0)
+    load.until("Starting the engine of org/b ...")
+    server.gateway.set("org/b", stage="weights", progress=0.0)
+    load.until("Loading org/b ...")
+    server.gateway.set("org/b", progress=0.5)
+    load.until("Loading org/b: 50%")
+    server.gateway.set("org/b", state="ready", stage=None, progress=None)
+    assert load.wait() == 0
+    assert load.lines[-1].startswith("org/b is ready after ")
 
 
 def test_load_of_a_ready_model_is_done_at_once(run: Run, server: Running) -> None:
@@ -81,18 +80,27 @@ def test_load_need_not_wait(run: Run, server: Running) -> None:
     assert done.stdout.startswith("c is on its way")
 
 
-def test_a_load_that_fails_says_why(run: Run, server: Running) -> None:
-    with ThreadPoolExecutor() as pool:
-        done = pool.submit(run, "load", "c", "--url", server.url)
-        until(lambda: server.gateway.asked, "the server was asked")
-        server.gateway.set("c", state="loading")
-        server.gateway.until_seen()
-        server.gateway.set("c", state="failed", error="The weights are cursed.")
-        failed = done.result()
-    assert failed.returncode == 1
-    assert failed.stderr == "Error: c could not be loaded: The weights are cursed.\n"
+def test_a_load_that_fails_says_why(
+    run: Run, start: Callable[..., Server], server: Running
+) -> None:
+    server.gateway.set("c", state="loading", stage="starting")
+    load = start("load", "c", "--url", server.url)
+    load.until("Starting the engine of c ...")
+    server.gateway.set("c", state="failed", error="The weights are cursed.")
+    assert load.wait() == 1
+    says = "Error: c could not be loaded: The weights are cursed."
+    assert load.lines[-1] == says
     again = run("load", "c", "--url", server.url)
-    assert (again.returncode, again.stderr) == (1, failed.stderr)
+    assert (again.returncode, again.stderr) == (1, f"{says}\n")
+
+
+def test_a_load_that_another_undoes(start: Callable[..., Server], server: Running) -> None:
+    server.gateway.set("c", state="loading", stage="starting")
+    load = start("load", "c", "--url", server.url)
+    load.until("Starting the engine of c ...")
+    server.gateway.set("c", state="unloaded")
+    assert load.wait() == 1
+    assert "c is not loaded after all" in load.lines[-1]
 
 
 def test_unload(run: Run, server: Running) -> None:
@@ -159,7 +167,7 @@ def test_keys(run: Run, tmp_path: Path) -> None:
     assert nowhere.stderr == "Error: --key-file cannot be read: No such file or directory.\n"
 
 
-def test_watching_in_a_terminal_draws_bars_until_the_server_stops(
+def test_watching_in_a_terminal_draws_bars_until_it_is_stopped(
     server: Running, tmp_path: Path
 ) -> None:
     ours, theirs = pty.openpty()
@@ -180,7 +188,7 @@ def test_watching_in_a_terminal_draws_bars_until_the_server_stops(
             while b"40%" not in shown:
                 shown += os.read(ours, 4096)
             assert "━".encode() in shown
-            os.write(ours, b"\x03")  # Ctrl-C
+            child.send_signal(signal.SIGINT)
             assert child.wait(10) == 0
         finally:
             child.kill()

@@ -27,7 +27,6 @@ class Switching(LocalGateway):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.asked: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Condition()
 
@@ -42,7 +41,6 @@ class Switching(LocalGateway):
                 await self._news.wait()
 
     async def load(self, model_id: str) -> Loading | None:
-        self.asked.append(model_id)
         model = self.models[model_id]
         if model.state == "failed":
             raise LoadFailed(f"{model_id} could not be loaded: {model.error}", retry_after_s=60)
