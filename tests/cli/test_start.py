@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deployments.schema import POLICY
 from tests.cli.processes import Server, environment
 from tests.support.waiting import until
 
@@ -147,9 +148,13 @@ applications:
   - name: llm-serve
     route_prefix: /
     import_path: deployments.graph:build
+    autoscaling_policy: {{policy_function: {POLICY}}}
     args:
       models:
-        - {{id: broken, backend: echo, engine: {{load_error: The weights are cursed.}}}}
+        - id: broken
+          backend: echo
+          preload: true
+          engine: {{load_error: The weights are cursed.}}
 """)
     server = start("--config", str(file))
     assert server.wait(90) == 1
