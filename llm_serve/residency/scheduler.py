@@ -274,6 +274,10 @@ class Scheduler:
         knobs = self.knobs
         if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
             self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s", now)
+        if model.phase is Phase.LOADING and not model.replicas:
+            lost = any(b not in self.lifecycle.capacity for s in model.shares for b in s.bins)
+            if lost:  # Ray would wait for a node that is gone; its turn comes again elsewhere
+                self.lifecycle.leave(model, now)
         if model.phase is Phase.READY and now - model.phase_at > knobs.stable_s:
             model.failures = 0
         overdue = now - model.phase_at > knobs.drain_timeout_s
