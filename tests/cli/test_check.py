@@ -35,6 +35,7 @@ applications:
             token_s: 0.1
       server:
         max_body_mb: 2
+    autoscaling_policy: {policy_function: deployments.autoscaling:ResidencyPolicy}
 """
 
 BAD = [
@@ -71,6 +72,7 @@ BAD = [
     ("  port: 11424", "  port: eleven", 3, "http_options.port: input should be a valid integer"),
     ("route_prefix", "rout_prefix", 6, "in applications[0]; did you mean 'route_prefix'?"),
     ("graph:build", "grahp:build", 1, "no application has `import_path: deployments.graph:build`"),
+    ("deployments.autoscaling:Res", "my.own:Res", 7, "nothing would ever be loaded; add `autosc"),
     ("http_options:", "models: []\nhttp_options:", 1, "put it below `applications`, `args`"),
     ("max_queued: 4", "backend: echo", 12, "the key 'backend' stands in line 11 already"),
     ("max_queued: 4", "max_queued: [4", 13, "is no YAML from here on"),

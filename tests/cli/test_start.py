@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 import signal
@@ -15,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.schema import POLICY
+from tests.cli.files import write
 from tests.cli.processes import Server, environment
+from tests.cli.sockets import listening, open_to_others
+from tests.support.inprocess import echo
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.ray
@@ -56,25 +57,6 @@ def other_ray(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     assert psutil.wait_procs(tree, timeout=10)[1] == []
 
 
-def listening(processes: set[psutil.Process]) -> dict[str, str]:
-    """Address and process of each listening TCP socket."""
-    found = {}
-    for process in processes:
-        try:
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    found[f"{connection.laddr.ip} {connection.laddr.port}"] = process.name()
-        except psutil.Error:
-            continue
-    return found
-
-
-def is_loopback(address: str) -> bool:
-    ip = ipaddress.ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
-
-
 def test_serves_beside_another_ray_and_stops_only_itself(
     start: Start, port: int, tmp_path: Path, other_ray: subprocess.Popen[str]
 ) -> None:
@@ -92,7 +74,7 @@ def test_serves_beside_another_ray_and_stops_only_itself(
         return found if any(s.endswith(f" {port}") for s in found) else None
 
     sockets = until(sockets_with_ours, f"something listens on {port}")
-    assert [s for s in sockets if not is_loopback(s.split()[0])] == []
+    assert open_to_others(sockets) == []
 
     token = tmp_path / ".ray" / "auth_token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
@@ -141,22 +123,8 @@ def test_nothing_outlives_a_kill(start: Start, port: int) -> None:
 def test_a_model_that_cannot_be_loaded_ends_the_start(
     start: Start, port: int, tmp_path: Path
 ) -> None:
-    file = tmp_path / "serve.yaml"
-    file.write_text(f"""\
-http_options: {{port: {port}}}
-applications:
-  - name: llm-serve
-    route_prefix: /
-    import_path: deployments.graph:build
-    autoscaling_policy: {{policy_function: {POLICY}}}
-    args:
-      models:
-        - id: broken
-          backend: echo
-          preload: true
-          engine: {{load_error: The weights are cursed.}}
-""")
-    server = start("--config", str(file))
+    broken = echo("broken", load_error="The weights are cursed.", preload=True)
+    server = start("--config", write(tmp_path / "serve.yaml", port, broken))
     assert server.wait(90) == 1
     assert "Error: broken could not be loaded: The weights are cursed." in server.output
     assert server.left(1) == []
