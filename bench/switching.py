@@ -2,11 +2,11 @@
 
     python -m bench.switching [--rounds 5] [--pause 12] [--steps]
 
-Two ids of the default model, and room for one. Each round asks for the one that is not there, with
-warm workers and without (two servers, one after the other in every round, so that noise hits both),
-and runs the floor: a fresh process that imports the engine, loads the same weights and makes one
-token. `--pause` lets a new warm worker come up between two switches, as people's pauses do.
-`--steps` says where the time goes, from `GET /v1/events`.
+Two ids of the default model, and room for one. Two servers, one with a warm worker and one
+without, are up at once and take turns, so that noise hits both. The floor is a fresh process that
+imports the engine, loads the same weights and makes one token. `--pause` lets a new warm worker
+come up between two switches, as people's pauses do. `--steps` says where the time goes, from
+`GET /v1/events`. The output is a table: the median of each, the worst, and the ratio to the floor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from llm_serve.models import resolve
 
 IDS = ("model/a", "model/b")
 Steps = dict[str, float]
-"""Seconds after the request, by `model state stage`."""
+"""Seconds after the request, by `new|old state stage`."""
 
 
 def config(*, warm: bool) -> dict[str, Any]:
@@ -51,18 +51,18 @@ def main() -> None:
     folder = resolve(default_config().default_model)
     times: dict[str, list[float]] = {"warm": [], "cold": [], "floor": []}
     steps: dict[str, list[Steps]] = {"warm": [], "cold": []}
-    with tempfile.TemporaryDirectory() as temporary:
-        servers = {name: _server(Path(temporary), name) for name in steps}
-        for _ in range(options.rounds):
-            for name, server in servers.items():
-                with started(server) as running:
-                    time.sleep(options.pause)
-                    switch(running.url, IDS[1])  # the first time is also the first of this id
-                    time.sleep(options.pause)
-                    took, seen = switch(running.url, IDS[0])
-                times[name].append(took)
-                steps[name].append(seen)
-            times["floor"].append(floor(folder))
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        servers = [_server(Path(temporary), name) for name in steps]
+        up = {server.name: stack.enter_context(started(server)) for server in servers}
+        for round_ in range(options.rounds + 1):
+            for name, running in up.items():
+                time.sleep(options.pause)
+                took, seen = switch(running.url, IDS[(round_ + 1) % 2])
+                if round_:  # the first is for the page cache
+                    times[name].append(took)
+                    steps[name].append(seen)
+            if round_:
+                times["floor"].append(floor(folder))
     low = statistics.median(times["floor"])
     print(header("", "median", "worst", "over the floor"))
     for name, values in times.items():
@@ -70,7 +70,7 @@ def main() -> None:
         print(row(name, f"{middle:.2f} s", f"{max(values):.2f} s", f"{middle / low:.2f}"))
     for name, seen in steps.items() if options.steps else ():
         print(f"\n{name}: seconds after the request")
-        for step in seen[-1]:
+        for step in seen[0]:
             print(f"  {statistics.median(s[step] for s in seen if step in s):5.2f}  {step}")
 
 
@@ -87,7 +87,7 @@ def switch(url: str, model: str) -> tuple[float, Steps]:
         "max_tokens": 4,
         "stream": True,
     }
-    with recorded(url) as steps, httpx.Client(timeout=300) as client:
+    with recorded(url, model) as steps, httpx.Client(timeout=300) as client:
         begin = time.perf_counter()
         steps.clear()
         headers = {"Prefer": "wait=120"}
@@ -106,8 +106,8 @@ def switch(url: str, model: str) -> tuple[float, Steps]:
 
 
 @contextmanager
-def recorded(url: str) -> Iterator[Steps]:
-    """When each state and stage of each model was first seen, until the end of the block."""
+def recorded(url: str, wanted: str) -> Iterator[Steps]:
+    """When each state and stage of the wanted and the other model was first seen."""
     steps: Steps = {}
     ready = threading.Event()
     client = httpx.Client(timeout=None)
@@ -117,7 +117,8 @@ def recorded(url: str) -> Iterator[Steps]:
             for line in e.iter_lines():
                 if line.startswith("data: "):
                     for model in json.loads(line[6:])["models"]:
-                        words = (model["id"], model["status"], model.get("load_stage") or "")
+                        which = "new" if model["id"] == wanted else "old"
+                        words = (which, model["status"], model.get("load_stage") or "")
                         steps.setdefault(" ".join(words).strip(), time.perf_counter())
                     ready.set()
 

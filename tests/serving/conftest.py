@@ -1,13 +1,9 @@
-"""One Ray cluster for the session, and on it the applications that the tests share.
-
-Everything here runs through HAProxy, as a client meets it.
-"""
+"""Clients of the session's cluster, and an application with strict limits on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,24 +13,8 @@ from tests.support.cluster import Cluster
 from tests.support.inprocess import echo
 from tests.support.waiting import until
 
-MODELS: list[dict[str, Any]] = [
-    echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
-    echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
-    echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
-    echo("echo/fails", fail_after_tokens=3),
-    # One for each death: a model that dies again soon after cools down, for longer each time.
-    *[echo(f"echo/exits-{number}", exit_after_tokens=3) for number in (1, 2, 3)],
-]
 KEY = "sk-secret"
 STRICT_TIMEOUT_S = 1.0
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The application at `/` has a model for each behaviour."""
-    models = [{**model, "preload": True} for model in MODELS]
-    with Cluster({"models": models}) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="session")

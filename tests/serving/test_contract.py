@@ -20,7 +20,6 @@ from llm_serve.config import default_config
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from tests.support import guide
 from tests.support.client import CHAT, Api, parse_frames, refused, user
-from tests.support.cluster import Cluster
 from tests.support.sdk import clients, exercise, exercise_async
 from tests.support.streaming import live
 from tests.support.waiting import until
@@ -46,16 +45,6 @@ class Served:
 
 def _words(messages: list[dict[str, str]]) -> int:
     return len(messages[-1]["content"].split())
-
-
-@pytest.fixture(scope="session")
-def real_url(cluster: Cluster) -> str:
-    """The default model, fetched if need be, beside the echo models."""
-    model = default_config().default_model.model_dump(mode="json", exclude_unset=True)
-    model["engine"] = {"dtype": "float32", "device": "cpu"}
-    # The guide's examples set no limit, and the model sometimes talks on to the default one.
-    model["defaults"] = {**model["defaults"], "max_tokens": 64}
-    return cluster.deploy("real", {"models": [model]}, seconds=280)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,42 @@
+"""One Ray cluster for the session; the tests of serving and of the README share it.
+
+Everything on it is reached through HAProxy, as a client meets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from llm_serve.config import default_config
+from tests.support.cluster import Cluster
+from tests.support.inprocess import echo
+
+MODELS: list[dict[str, Any]] = [
+    echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
+    echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
+    echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
+    echo("echo/fails", fail_after_tokens=3),
+    # One for each death: a model that dies again soon after cools down, for longer each time.
+    *[echo(f"echo/exits-{number}", exit_after_tokens=3) for number in (1, 2, 3)],
+]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The application at `/` has a model for each behaviour."""
+    models = [{**model, "preload": True} for model in MODELS]
+    with Cluster({"models": models}) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def real_url(cluster: Cluster) -> str:
+    """The default model, fetched if need be, beside the echo models."""
+    model = default_config().default_model.model_dump(mode="json", exclude_unset=True)
+    model["engine"] = {"dtype": "float32", "device": "cpu"}
+    # The guide's examples set no limit, and the model sometimes talks on to the default one.
+    model["defaults"] = {**model["defaults"], "max_tokens": 64}
+    return cluster.deploy("real", {"models": [model]}, seconds=280)
