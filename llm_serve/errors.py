@@ -8,6 +8,7 @@
     │   └── UnsupportedParameter  400  unsupported_parameter
     ├── MissingKey                401  missing_api_key
     ├── WrongKey                  403  invalid_api_key
+    ├── ForeignOrigin             403  origin_not_allowed
     ├── NoRoute                   404  not_found
     ├── WrongMethod               405  method_not_allowed
     ├── Conflict                  409  not_accepting_requests
@@ -115,6 +116,12 @@ class WrongKey(ServeError):
     """The API key is not one of the configured ones."""
 
     status, type, code = 403, "permission_error", "invalid_api_key"
+
+
+class ForeignOrigin(ServeError):
+    """A web page of another origin asks the browser to change something here."""
+
+    status, type, code = 403, "permission_error", "origin_not_allowed"
 
 
 class NoRoute(ServeError):

@@ -76,7 +76,10 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
         return endpoint
 
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
-    middleware = [Middleware(RequestIds), Middleware(Edge, keys=keys)]
+    middleware = [
+        Middleware(RequestIds),
+        Middleware(Edge, keys=keys, origins=config.server.cors_origins),
+    ]
     if config.server.cors_origins:
         cors = Middleware(
             CORSMiddleware,

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_serve.api.answer import error_response, internal_error
-from llm_serve.errors import MissingKey, ServeError, WrongKey
+from llm_serve.errors import ForeignOrigin, MissingKey, ServeError, WrongKey
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = ("/healthz", "/openapi.json")
@@ -47,9 +47,10 @@ class RequestIds:
 class Edge:
     """Keeps strangers out and tracebacks in. Needs RequestIds around it."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], origins: tuple[str, ...] = ()) -> None:
         self.app = app
         self.keys = tuple(key.encode() for key in keys)
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,6 +65,8 @@ class Edge:
             await send(message)
 
         try:
+            if scope["method"] == "POST":
+                self._check_origin(headers)
             # Under a route prefix, ASGI's path begins with it.
             self._check_key(scope["path"].removeprefix(scope.get("root_path", "")), headers)
             await self.app(scope, receive, watched_send)
@@ -73,6 +76,15 @@ class Edge:
             if started:
                 raise
             await error_response(internal_error(scope))(scope, receive, send)
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Raises ForeignOrigin. A browser lets any page send a POST without a body to loopback, and
+        says in Origin which page it was; other clients send no Origin."""
+        origin = headers.get("origin")
+        if origin is None or "*" in self.origins or origin in self.origins:
+            return
+        if origin.partition("://")[2] != headers.get("host"):
+            raise ForeignOrigin("Web pages of this origin may not call; see server.cors_origins.")
 
     def _check_key(self, path: str, headers: Headers) -> None:
         """Raises MissingKey or WrongKey. Every key is compared, in constant time."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llm_serve.errors import MissingKey, WrongKey
+from llm_serve.errors import ForeignOrigin, MissingKey, WrongKey
 from tests.support.client import CHAT, TEXT, Api, refused
 from tests.support.inprocess import serving
 
@@ -103,3 +103,14 @@ def test_every_key_is_compared_whichever_matches(monkeypatch: pytest.MonkeyPatch
             compared.clear()
             api.get("/v1/models", headers=_bearer(sent))
             assert len(compared) == len(KEYS)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/echo/a/unload", "/v1/models/echo/a/load"])
+def test_a_foreign_page_changes_nothing(path: str) -> None:
+    """A browser lets any page send such a POST, and says from which one."""
+    with serving(cors_origins=["https://chat.example"]) as api:
+        foreign = api.request("POST", path, headers={"origin": "https://evil.example"})
+        assert "cors_origins" in refused(foreign, ForeignOrigin)
+        for origin in ("https://chat.example", str(api.client.base_url).rstrip("/")):
+            let_in = api.request("POST", path, headers={"origin": origin})
+            assert let_in.json().get("error", {}).get("code") != "origin_not_allowed"
