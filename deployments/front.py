@@ -8,9 +8,11 @@ Ray applies these outside of its own handling of a request, the later ones furth
 from __future__ import annotations
 
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llm_serve.api.answer import error_response
 from llm_serve.api.edge import RequestIds
+from llm_serve.errors import EngineDied
 
 _RAYS_OWN = frozenset(
     {
@@ -39,6 +41,30 @@ class HideRayHeaders:
         await self.app(scope, receive, send)
 
 
+class BrokenIngress:
+    """Our 502 for an ingress that dies under Ray's own proxy.
+
+    The proxy takes requests while HAProxy knows no ingress. When the replica dies before it began
+    an answer, the proxy returns without one, and its HTTP server would make that a plain-text 500.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        await self.app(scope, receive, watched_send)
+        if scope["type"] == "http" and not begun:
+            error = EngineDied("The connection to the ingress broke; send the request again.")
+            await error_response(error)(scope, receive, send)
+
+
 def middlewares() -> list[Middleware]:
     """RequestIds is outermost: Ray adds a second x-request-id to the answer, and decodes any."""
-    return [Middleware(HideRayHeaders), Middleware(RequestIds)]
+    return [Middleware(BrokenIngress), Middleware(HideRayHeaders), Middleware(RequestIds)]

@@ -15,6 +15,8 @@ from llm_serve.config import Config, ModelConfig
 from llm_serve.keys import read_keys
 
 DRAIN_SLACK_S = 10.0
+HEALTH_PERIOD_S = 2
+"""A replica that died is noticed and replaced within this; Ray's default is 10."""
 _MANY = 100_000
 """No limit of ours: the ingress admits per model."""
 
@@ -27,6 +29,7 @@ def build(config: Config) -> serve.Application:
         Ingress,
         name="Ingress",
         num_replicas=config.server.ingress_replicas,
+        health_check_period_s=HEALTH_PERIOD_S,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": 0},
     ).bind(config, models)
@@ -41,7 +44,7 @@ def _model(model: ModelConfig, config: Config) -> serve.Application:
         # A stream in flight must end whole before its replica goes.
         graceful_shutdown_timeout_s=config.server.inference_timeout_s + DRAIN_SLACK_S,
         graceful_shutdown_wait_loop_s=0.02,
-        health_check_period_s=2,
+        health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=30,
         # The policy decides, so nothing may be delayed on top of it.
         autoscaling_config=AutoscalingConfig(
