@@ -36,6 +36,7 @@ class Residents:
         self._child = child
         self._app = app
         self._ours: dict[int, bool] = {}
+        self._models: dict[int, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.history: list[dict[int, str]] = []
@@ -49,9 +50,12 @@ class Residents:
                 raw = Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
                 continue
-            model = replica_of(raw.split(b"\0")[0].decode(errors="replace").strip(), self._app)
-            if model is not None and self._is_ours(pid):
-                found[pid] = model
+            title = raw.split(b"\0")[0].decode(errors="replace").strip()
+            model = replica_of(title, self._app) or self._models.get(pid)
+            # A replica stays one until its process has ended: while it runs one of Ray's methods,
+            # such as its own shutdown, its title is another.
+            if title and model is not None and self._is_ours(pid):
+                found[pid] = self._models[pid] = model
         return found
 
     def most(self) -> int:

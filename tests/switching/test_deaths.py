@@ -30,16 +30,20 @@ WHO = list(SURVIVES_STREAMS)
 
 def _kill(cluster: Cluster, who: str, model: str) -> None:
     """Ends every process of that kind that serves the application at `/`, and waits for it."""
-    if who == "model":
-        name = model.replace("/", "%2F")
-        victims = cluster.replicas(f"Model.{name}") + cluster.processes(
-            f"ray::SERVE_REPLICA::{APPLICATION}#Model.{name}"
-        )
-    elif who == "ingress":
-        victims = cluster.replicas("Ingress")
-    else:
-        victims = cluster.processes({"director": "ray::Director", "controller": "ray::ServeC"}[who])
-    assert victims, f"no {who} to kill"
+    name = f"Model.{model.replace('/', '%2F')}"
+    titles = {
+        "model": (
+            f"ray::ServeReplica:{APPLICATION}:{name}",
+            f"ray::SERVE_REPLICA::{APPLICATION}#{name}",
+            f"ray::{name.removeprefix('Model.')}.",  # while it runs one of Ray's methods
+        ),
+        "ingress": (f"ray::ServeReplica:{APPLICATION}:Ingress",),
+        "director": ("ray::Director",),
+        "controller": ("ray::ServeController",),
+    }[who]
+    victims = until(
+        lambda: [p for title in titles for p in cluster.processes(title)], f"there is a {who}"
+    )
     for victim in victims:
         victim.kill()
     assert not psutil.wait_procs(victims, timeout=10)[1]
