@@ -23,6 +23,7 @@ from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 
 BIN = Path(sys.executable).parent
+WATCH_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _watch_memory(running: Running, stop: threading.Event) -> None:
-    while not stop.wait(0.5):
+    while not stop.wait(WATCH_S):  # reading it costs the server's cores, the more the larger
         total = 0
         for process in _tree(running.process):
             with suppress(psutil.Error):

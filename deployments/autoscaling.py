@@ -1,26 +1,42 @@
 """The application autoscaling policy: Ray's replica targets are what the director granted.
 
-It runs inside the Serve controller, every tick (0.1 s), for all models at once. It must never
-block, raise or call `serve.*`: it sends one question to the director and reads the answer on a
-later tick. Without an answer every target stays as it is.
+It runs inside the Serve controller, every tick, for all models at once. It must never block, raise
+or call `serve.*`: it sends one question to the director, who answers when there is news, and reads
+the answer on a later tick. Without an answer every target stays as it is.
+
+It also sets the controller's pace. A switch waits for six or so ticks, so they are short while one
+is under way; while nothing moves, most of what the controller and its questions cost is taken from
+the engines (measured on 2 cores: 10 % of the tokens/s of one stream).
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import ray
+from ray.serve._private import controller
 from ray.serve.config import AutoscalingContext
 
 from deployments.names import director_name, model_of
 
 log = logging.getLogger("ray.serve")
-_LOST_AFTER_TICKS = 50
+_LOST_AFTER_S = 5.0
+"""Above `deployments.director.GRANTS_S`, after which every question has its answer."""
+_TICK_S = controller.CONTROL_LOOP_INTERVAL_S
+_STILL_TICK_S = max(_TICK_S, 0.25)
 
 Grants = dict[str, tuple[int, int]]
 """Model id to (replicas granted, generation of that grant)."""
+
+
+class Granted(NamedTuple):
+    """The director's answer: the grants, and whether a model comes or goes."""
+
+    grants: Grants
+    moving: bool
 
 
 class ResidencyPolicy:
@@ -29,54 +45,67 @@ class ResidencyPolicy:
     def __init__(self) -> None:
         self._director: Any = None
         self._question: Any = None
-        self._asked_ticks = 0
+        self._asked = 0.0
         self._applied: dict[str, int] = {}
+        self._granted = Granted({}, True)
 
     def __call__(
         self, contexts: dict[Any, AutoscalingContext]
     ) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        grants: Grants = {}
+        targets = self._targets(contexts)
         try:
-            grants = self._answer() or {}
+            # After the targets: the director learns which of them are in force.
             self._ask(next(iter(contexts.values())).app_name or "")
         except Exception as error:
-            if self._director is not None:  # else it is not there yet: the ingress makes it
-                log.warning("the director could not be asked: %s", type(error).__name__)
-            self._director = self._question = None
+            self._forget(error)
+        self._set_pace()
+        return targets, {}
+
+    def _targets(self, contexts: dict[Any, AutoscalingContext]) -> dict[Any, int]:
+        try:
+            self._hear()
+        except Exception as error:
+            self._forget(error)
         targets = {}
         for deployment, context in contexts.items():
             model = model_of(deployment.name)
-            if model in grants:
-                replicas, generation = grants[model]
+            if model in self._granted.grants:
+                replicas, generation = self._granted.grants[model]
                 target = _within(replicas, context)
                 # Ray raises what is returned to 1 where it believes that a request is queued, and
                 # its figures are late; what is left out keeps its target.
                 if target != context.target_num_replicas:
                     targets[deployment] = target
                 self._applied[model] = generation
-        return targets, {}
+        return targets
 
     def _ask(self, app: str) -> None:
         if self._question is not None:
             return
         if self._director is None:
             self._director = ray.get_actor(director_name(app), namespace="serve")
-        self._question = self._director.grants.remote(dict(self._applied))
-        self._asked_ticks = 0
+        self._question = self._director.grants.remote(dict(self._applied), self._granted.moving)
+        self._asked = time.monotonic()
 
-    def _answer(self) -> Grants | None:
-        """The director's answer if it is there; forgets a director that does not answer."""
+    def _hear(self) -> None:
+        """Takes the director's answer if it is there; forgets a director that does not answer."""
         if self._question is None:
-            return None
+            return
         done, _ = ray.wait([self._question], timeout=0)
-        if not done:
-            self._asked_ticks += 1
-            if self._asked_ticks > _LOST_AFTER_TICKS:
-                self._director = self._question = None
-            return None
-        question, self._question = self._question, None
-        answer: Grants = ray.get(question)
-        return answer
+        if done:
+            question, self._question = self._question, None
+            self._granted = ray.get(question)
+        elif time.monotonic() - self._asked > _LOST_AFTER_S:
+            self._director = self._question = None
+
+    def _forget(self, error: Exception) -> None:
+        if self._director is not None:  # else it is not there yet: the ingress makes it
+            log.warning("the director could not be asked: %s", type(error).__name__)
+        self._director = self._question = None
+        self._granted = Granted({}, True)
+
+    def _set_pace(self) -> None:
+        controller.CONTROL_LOOP_INTERVAL_S = _TICK_S if self._granted.moving else _STILL_TICK_S
 
 
 def _within(granted: int, context: AutoscalingContext) -> int:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import ray
 
-from deployments.autoscaling import Grants
+from deployments.autoscaling import Granted, Grants
 from deployments.nodes import capacity
 from deployments.reports import ReplicaReport, View
 from deployments.specs import scheduler_for
@@ -31,6 +31,7 @@ log = logging.getLogger("ray.serve")
 TICK_S = 0.1
 ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
+GRANTS_S = 1.0
 ORPHAN_S = 120.0
 UNAPPLIED_S = 30.0
 NODES_S = 2.0
@@ -132,11 +133,19 @@ class Director:
 
     # -- said by the Serve controller and the replicas ---------------------------------------
 
-    async def grants(self, applied: dict[str, int]) -> Grants:
-        """What the policy may give each model; `applied` is what it gave."""
+    async def grants(self, applied: dict[str, int], moving: bool) -> Granted:
+        """What the policy may give each model, once that is another than `applied`, which it gave,
+        or something begins or ceases to move; the same after a while."""
         self._heard = self._asked = time.monotonic()
         self._applied = applied
-        return self._grants
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRANTS_S):
+                while self._in_motion() == moving and all(
+                    applied.get(model) == generation
+                    for model, (_, generation) in self._grants.items()
+                ):
+                    await self._news.wait()
+        return Granted(self._grants, self._in_motion())
 
     async def report(self, report: ReplicaReport) -> None:
         before = self._reports.get(report.actor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,14 @@ class TransformersBackend:
         self._longest = 0
 
     async def load(self, report: Report) -> ModelInfo:
-        held_before = await asyncio.to_thread(self._load, report)
+        # In a thread that ends: OpenMP keeps a team of threads for each one that has used torch,
+        # and where two teams share the cores it puts waiting threads to sleep, between any two
+        # products. Measured: 21 instead of 36 tokens/s alone, 140 instead of 230 for 8 clients.
+        loader = ThreadPoolExecutor(1, "load")
+        try:
+            held_before = await asyncio.wrap_future(loader.submit(self._load, report))
+        finally:
+            loader.shutdown(wait=False)
         report(LoadProgress("warmup", 0.0))
         try:
             async for _ in self.generate(Prompt((0,) * 8), WARMUP):
