@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from llm_serve.backends.fused import fuse
+from llm_serve.backends.projections import prepare
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed, ServeError
 
@@ -60,7 +60,7 @@ def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
             f"{len(info['missing_keys']) + len(info['mismatched_keys'])} tensors are missing or "
             "have another shape. Fetch the model again."
         )
-    fuse(model)
+    prepare(model)
     eos = model.generation_config.eos_token_id
     if eos is None:
         eos = tokenizer.eos_token_id
