@@ -4,6 +4,8 @@ No `from __future__ import annotations` here: Ray Serve reads the annotation of 
 to turn the YAML's `args` into a Config, and a string is not a class.
 """
 
+from typing import Any
+
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 
@@ -56,5 +58,22 @@ def _model(model: ModelConfig, config: Config) -> serve.Application:
             downscale_delay_s=0,
             downscale_to_zero_delay_s=0,
         ),
-        ray_actor_options={"num_cpus": 0, "num_gpus": gpus_of(model)},
+        **_placement(model),
     ).bind(model)
+
+
+def _placement(model: ModelConfig) -> dict[str, Any]:
+    """What Ray reserves for one replica. With several GPUs the replica's own process takes none:
+    the engine starts one worker on each bundle (vLLM's Ray executor finds the group it is in)."""
+    gpus = gpus_of(model)
+    actor: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus}
+    if model.env:
+        actor["runtime_env"] = {"env_vars": dict(model.env)}
+    if gpus <= 1:
+        return {"ray_actor_options": actor}
+    actor["num_gpus"] = 0
+    return {
+        "ray_actor_options": actor,
+        "placement_group_bundles": [{"CPU": 0, "GPU": 1} for _ in range(int(gpus))],
+        "placement_group_strategy": "PACK",
+    }

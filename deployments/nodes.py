@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from llm_serve.config import Config, ModelConfig, TransformersEngine
+from llm_serve.config import Config, EchoEngine, ModelConfig, TransformersEngine, VllmEngine
 
 _UNKNOWN_GPU_BYTES = 2**40
 """A GPU whose memory Ray does not tell counts as roomy; a replica takes GPUs whole anyway."""
@@ -16,9 +16,13 @@ def gpus_of(model: ModelConfig) -> float:
     """GPUs of one replica: as configured, else one where the cluster has any."""
     if model.num_gpus is not None:
         return model.num_gpus
-    if not isinstance(model.engine, TransformersEngine) or model.engine.device in ("cpu", "mps"):
+    if isinstance(model.engine, EchoEngine):
         return 0
-    return 1 if ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    if isinstance(model.engine, TransformersEngine) and model.engine.device in ("cpu", "mps"):
+        return 0
+    if not ray.is_initialized() or ray.cluster_resources().get("GPU", 0) < 1:
+        return 0
+    return model.engine.gpus if isinstance(model.engine, VllmEngine) else 1
 
 
 def my_bins() -> tuple[str, ...]:

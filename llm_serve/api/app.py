@@ -24,6 +24,15 @@ from llm_serve.api.openapi import document
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
 
+ENGINE_ROUTES = {
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "messages",
+    "/tokenize": "tokenize",
+    "/detokenize": "tokenize",
+}
+"""Routes that the engine's own server answers, and the capability that each needs."""
 Parse = Callable[[bytes, Config], Job]
 
 
@@ -103,6 +112,10 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
                 methods=["POST"],
             ),
             Route("/v1/completions", generate(requests.parse_completion), methods=["POST"]),
+            *(
+                Route(path, generate(requests.parse_for_engine(path, need)), methods=["POST"])
+                for path, need in ENGINE_ROUTES.items()
+            ),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],
         middleware=middleware,

@@ -91,6 +91,8 @@ class Edge:
         if not self.keys or path in _OPEN:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
+        if not key:  # Anthropic's clients
+            scheme, key = "bearer", headers.get("x-api-key", "")
         if scheme.lower() != "bearer" or not key.strip():
             raise MissingKey("Send an API key as the header Authorization: Bearer KEY.")
         sent = key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1

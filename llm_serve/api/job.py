@@ -10,11 +10,13 @@ from llm_serve.backends.base import Sampling
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request. `prompts` has texts or token ids; a chat has `messages` instead."""
+    """One request. `prompts` has texts or token ids; a chat has `messages` instead. What the
+    engine's own server answers has `path` and `body`, its JSON."""
 
     id: str
-    kind: Literal["chat", "completion"]
+    kind: Literal["chat", "completion", "engine"]
     model: str
+    """The model whose replica runs it."""
     created: int
     """Unix seconds."""
     sampling: Sampling
@@ -23,10 +25,16 @@ class Job:
     n: int = 1
     stream: bool = False
     include_usage: bool = False
-    echo: bool = False
+    path: str = ""
+    body: bytes = b""
+
+    @property
+    def answers_as(self) -> str:
+        """The model that the answer names: the adapter, where one was asked for."""
+        return self.sampling.adapter or self.model
 
     @property
     def size(self) -> int:
         """Characters and token ids of the input: how much there is to move and to tokenize."""
         texts = sum(len(value) for message in self.messages for value in message.values())
-        return texts + sum(len(prompt) for prompt in self.prompts)
+        return texts + sum(len(prompt) for prompt in self.prompts) + len(self.body)

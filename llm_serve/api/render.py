@@ -15,6 +15,7 @@ from llm_serve.backends.base import Delta, FinishReason, TokenLogprob
 from llm_serve.errors import ServeError
 
 DONE = b"data: [DONE]\n\n"
+_NAMED_EVENTS = ("/v1/responses", "/v1/messages")
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -43,12 +44,26 @@ def error_body(error: ServeError) -> dict[str, Any]:
     return body
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    return {
+def error_frame(error: ServeError, path: str = "") -> bytes:
+    """The error of a stream that has begun. Clients of the Responses and Messages routes look at
+    the event's name and type."""
+    if path in _NAMED_EVENTS:
+        return b"event: error\n" + frame({"type": "error", **error_body(error)})
+    return frame(error_body(error))
+
+
+def usage(
+    prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None
+) -> dict[str, Any]:
+    """OpenAI's counts; `cached_tokens` of the prompt where the engine counts them."""
+    counts: dict[str, Any] = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
+    if cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": cached_tokens}
+    return counts
 
 
 class Renderer:
@@ -58,13 +73,14 @@ class Renderer:
         self.job = job
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
+        self.cached_tokens: int | None = None
         self._chat = job.kind == "chat"
         suffix = "" if not self._chat else ".chunk" if job.stream else ""
         self._head = {
             "id": job.id,
             "object": ("chat.completion" if self._chat else "text_completion") + suffix,
             "created": job.created,
-            "model": job.model,
+            "model": job.answers_as,
         }
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
@@ -74,7 +90,7 @@ class Renderer:
 
     def chunk(self, index: int, delta: Delta) -> bytes:
         """The frames of one delta; the first of a chat's choice carries the role."""
-        self.completion_tokens += delta.tokens
+        self._count(delta)
         logprobs = self._rendered_logprobs(index, delta.logprobs)
         if not self._chat:
             choice = {
@@ -100,12 +116,12 @@ class Renderer:
         """The last frames: usage where it was asked for, and `[DONE]`."""
         if not self.job.include_usage:
             return DONE
-        total = usage(self.prompt_tokens, self.completion_tokens)
+        total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return frame({**self._head, "choices": [], "usage": total}) + DONE
 
     def add(self, index: int, delta: Delta) -> None:
         """Keeps a delta for `body`."""
-        self.completion_tokens += delta.tokens
+        self._count(delta)
         self._texts[index].append(delta.text)
         self._logprobs[index].extend(delta.logprobs)
         self._finish[index] = delta.finish_reason
@@ -123,8 +139,13 @@ class Renderer:
             choice["logprobs"] = self._rendered_logprobs(index, self._logprobs[index])
             choice["finish_reason"] = self._finish[index]
             choices.append(choice)
-        total = usage(self.prompt_tokens, self.completion_tokens)
+        total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return to_json({**self._head, "choices": choices, "usage": total})
+
+    def _count(self, delta: Delta) -> None:
+        self.completion_tokens += delta.tokens
+        if delta.cached_tokens is not None:
+            self.cached_tokens = (self.cached_tokens or 0) + delta.cached_tokens
 
     def _frame(self, choices: list[dict[str, Any]]) -> bytes:
         return frame({**self._head, "choices": choices})

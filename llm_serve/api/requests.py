@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
+from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.job import Job
+from llm_serve.api.render import to_json
 from llm_serve.api.schemas import ChatRequest, CompletionRequest, _Sampled
 from llm_serve.backends import CAPABILITIES
 from llm_serve.backends.base import Sampling
-from llm_serve.config import Config, ModelConfig
+from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
 
 _Request = TypeVar("_Request", ChatRequest, CompletionRequest)
@@ -32,37 +36,114 @@ _OPENAI_ONLY = frozenset(
 
 def parse_chat(body: bytes, config: Config) -> Job:
     """Raises InvalidRequest and its children."""
-    request = _validate(ChatRequest, body)
-    model = find_model(request.model, config)
+    fields = _object(body)
+    model = _model_of(fields, config)
+    extended = CAPABILITIES[model.backend].extensions
+    request = _validate(EngineChatRequest if extended else ChatRequest, fields)
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
     top = (request.top_logprobs or 0) if request.logprobs else None
     max_tokens = request.max_completion_tokens or request.max_tokens
-    return Job(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
-        kind="chat",
-        messages=tuple(message.plain() for message in request.messages),
-        **_common(request, model, top, max_tokens),
-    )
+    common = _common(request, model, top, max_tokens)
+    job_id = uuid.uuid4().hex
+    if isinstance(request, EngineChatRequest):
+        if not (request.plain() and _rendered_here(model)):
+            return _to_engine("/v1/chat/completions", job_id, fields, common)
+        messages = request.plain_messages()
+    else:
+        messages = tuple(message.plain() for message in request.messages)
+    return Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common)
 
 
 def parse_completion(body: bytes, config: Config) -> Job:
     """Raises InvalidRequest and its children."""
-    request = _validate(CompletionRequest, body)
-    model = find_model(request.model, config)
+    fields = _object(body)
+    model = _model_of(fields, config)
+    extended = CAPABILITIES[model.backend].extensions
+    request = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
     if request.echo:
         _need(model, "echo")
     if request.best_of is not None and request.best_of != request.n:
         raise UnsupportedParameter(
             "best_of other than n is not supported; ask for n answers.", param="best_of"
         )
-    return Job(
-        id=f"cmpl-{uuid.uuid4().hex}",
-        kind="completion",
-        prompts=request.prompts(),
-        echo=request.echo,
-        **_common(request, model, request.logprobs, request.max_tokens),
-    )
+    common = _common(request, model, request.logprobs, request.max_tokens)
+    job_id = uuid.uuid4().hex
+    if isinstance(request, EngineCompletionRequest) and not (
+        request.plain() and _rendered_here(model)
+    ):
+        return _to_engine("/v1/completions", job_id, fields, common)
+    return Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
+
+
+def parse_for_engine(path: str, capability: str) -> Callable[[bytes, Config], Job]:
+    """The parser of a route that engines with a server of their own answer."""
+
+    def parse(body: bytes, config: Config) -> Job:
+        fields = _object(body)
+        model = _model_of(fields, config)
+        if not getattr(CAPABILITIES[model.backend], capability):
+            raise UnsupportedParameter(
+                f"{path} is not supported by the {model.backend} backend of {model.id}; "
+                f"GET /v1/models/{model.id} lists what is.",
+                param="model",
+            )
+        stream = fields.get("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise InvalidRequest("stream: Input should be a valid boolean.", param="stream")
+        common = {
+            "model": model.id,
+            "created": int(time.time()),
+            "sampling": Sampling(adapter=_adapter(fields, model)),
+            "stream": bool(stream),
+        }
+        return _to_engine(path, uuid.uuid4().hex, fields, common)
+
+    return parse
+
+
+def _to_engine(path: str, job_id: str, fields: dict[str, Any], common: dict[str, Any]) -> Job:
+    """A job that the engine's own server answers: the request as it came, with what is decided
+    here filled in."""
+    sampling = common["sampling"]
+    body = {**fields, "model": sampling.adapter or common["model"]}
+    if path in ("/v1/chat/completions", "/v1/completions"):
+        limit = "max_completion_tokens" if path == "/v1/chat/completions" else "max_tokens"
+        body |= {
+            "request_id": job_id,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            limit: sampling.max_tokens,
+        }
+    return Job(id=job_id, kind="engine", path=path, body=to_json(body), **common)
+
+
+def _rendered_here(model: ModelConfig) -> bool:
+    """Whether nothing in the model's engine section changes how plain answers look."""
+    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return fields
+
+
+def _model_of(fields: dict[str, Any], config: Config) -> ModelConfig:
+    """The model that a request names. Raises UnknownModel, InvalidRequest."""
+    name = fields.get("model")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest("model: Input should be a valid string.", param="model")
+    return find_model(name, config)
+
+
+def _adapter(fields: dict[str, Any], model: ModelConfig) -> str | None:
+    name = fields.get("model")
+    return name if any(name == adapter.id for adapter in model.adapters) else None
 
 
 def find_model(model_id: str | None, config: Config) -> ModelConfig:
@@ -112,6 +193,7 @@ def _common(
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logprobs=top_logprobs,
         ignore_eos=request.ignore_eos,
+        adapter=request.model if request.model != model.id else None,
     )
     return {
         "model": model.id,
@@ -145,13 +227,11 @@ def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:
     return tuple(pairs)
 
 
-def _validate(schema: type[_Request], body: bytes) -> _Request:
+def _validate(schema: type[_Request], fields: dict[str, Any]) -> _Request:
     try:
-        return schema.model_validate_json(body)
+        return schema.model_validate(fields)
     except ValidationError as error:
         raise _explain(error) from None
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
 
 
 def _explain(error: ValidationError) -> InvalidRequest:
@@ -161,10 +241,6 @@ def _explain(error: ValidationError) -> InvalidRequest:
     # and there the one of a branch whose type was right.
     same_field = [e for e in found if _field(e["loc"]) == _field(found[0]["loc"])]
     first = max(same_field, key=lambda e: (len(e["loc"]), not e["type"].endswith("_type")))
-    if first["type"] == "json_invalid":
-        return InvalidRequest(f"The body is not valid JSON: {first['msg']}.")
-    if not first["loc"]:
-        return InvalidRequest("The body must be a JSON object.")
     extra = first["type"] == "extra_forbidden"
     param = _path(first["loc"], last_is_field=extra)
     names = re.sub(r"\[\d+\]", "", param).split(".")

@@ -57,13 +57,19 @@ def _still(model: ModelStatus | None) -> ModelStatus | None:
 
 def model_list(config: Config, status: ServerStatus) -> dict[str, Any]:
     """OpenAI's list object over the allowlist."""
-    return {"object": "list", "data": [_model(config, m, status) for m in config.models]}
+    ids = [i for m in config.models for i in (m.id, *(adapter.id for adapter in m.adapters))]
+    return {"object": "list", "data": [one_model(config, status, model_id) for model_id in ids]}
 
 
 def one_model(config: Config, status: ServerStatus, model_id: str) -> dict[str, Any] | None:
     """OpenAI's model object, or None for a model that is not allowlisted."""
     model = config.model(model_id)
-    return None if model is None else _model(config, model, status)
+    if model is None:
+        return None
+    view = _model(config, model, status)
+    if model_id != model.id:  # an adapter is there when its model is
+        view |= {"id": model_id, "parent": model.id, "default": False}
+    return view
 
 
 def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str, Any]:

@@ -21,6 +21,26 @@ CAPABILITIES: dict[str, Capabilities] = {
         top_k=True,
         min_p=True,
     ),
+    "vllm": Capabilities(
+        n=True,
+        seed=True,
+        penalties=True,
+        logit_bias=True,
+        logprobs=True,
+        top_logprobs=True,
+        top_k=True,
+        min_p=True,
+        echo=True,
+        tools=True,
+        response_format=True,
+        reasoning=True,
+        extensions=True,
+        embeddings=True,
+        responses=True,
+        messages=True,
+        tokenize=True,
+        adapters=True,
+    ),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 
@@ -31,6 +51,10 @@ def create(model: ModelConfig) -> Backend:
         from llm_serve.backends.echo import EchoBackend
 
         return EchoBackend(model)
+    if model.backend == "vllm":
+        from llm_serve.backends.vllm.backend import VllmBackend
+
+        return VllmBackend(model)
     from llm_serve.backends.transformers import TransformersBackend
 
     return TransformersBackend(model)

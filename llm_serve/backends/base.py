@@ -53,6 +53,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    adapter: str | None = None
+    """The LoRA adapter to sample from; None is the model itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Delta:
     tokens: int
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int | None = None
+    """Tokens of the prompt whose KV cache was there already; None where that is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,14 @@ class Capabilities:
     echo: bool = False
     tools: bool = False
     response_format: bool = False
+    reasoning: bool = False
+    extensions: bool = False
+    """The engine's own request fields, beyond OpenAI's."""
+    embeddings: bool = False
+    responses: bool = False
+    messages: bool = False
+    tokenize: bool = False
+    adapters: bool = False
 
 
 class Backend(Protocol):
@@ -119,6 +131,16 @@ class Backend(Protocol):
     async def check_health(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class EngineServer(Backend, Protocol):
+    """A backend whose engine brings a server of its own.
+
+    `serve` runs one request on it: the body of an answer, or its server-sent events. It raises
+    ServeError, before its first message or later; closing it aborts the request.
+    """
+
+    def serve(self, path: str, body: bytes) -> AsyncGenerator[bytes, None]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ def weights_bytes(folder: Path) -> int:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises BadFolder unless `AutoModelForCausalLM.from_pretrained` has what it needs.
+    """Raises BadFolder unless `AutoModelForCausalLM.from_pretrained` has what it needs, or for a
+    LoRA adapter, what an engine needs to add it to its model.
 
     Reads config.json, the shard index and each safetensors header, some KiB per file: enough to
     see a missing shard or a cut-off download, not a flipped bit.
@@ -27,7 +28,8 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file; give the folder around it" if folder.exists() else "does not exist"
         raise BadFolder(what)
-    _read_object(folder / "config.json")
+    adapter = folder / "adapter_config.json"
+    _read_object(adapter if adapter.exists() else folder / "config.json")
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))

