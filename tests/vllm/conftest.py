@@ -79,4 +79,5 @@ def api(folder: Path, adapter: Path) -> Iterator[Api]:
         "adapters": [{"id": ADAPTER, "source": str(adapter)}],
     }
     with serving(model, start_s=300) as api:
+        assert [m.error for m in api.gateway.models.values()] == [None]
         yield api

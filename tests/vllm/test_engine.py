@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def running() -> float:
 
 
 async def test_sixteen_who_leave_leave_nothing_running(api: Api) -> None:
-    backend = api.backend
+    (backend,) = api.gateway.backends.values()
     assert isinstance(backend, VllmBackend)
     tool = {"messages": [{"role": "user", "content": "Hi."}], "min_tokens": 900, "stream": True}
 
@@ -45,7 +46,7 @@ async def test_sixteen_who_leave_leave_nothing_running(api: Api) -> None:
             assert backend.unfinished() > 0
 
     async def by_the_engines_server() -> None:
-        body = __import__("json").dumps(tool).encode()
+        body = json.dumps(tool).encode()
         async with aclosing(backend.serve("/v1/chat/completions", body)) as messages:
             await anext(messages)
 

@@ -303,6 +303,10 @@ class VllmBackend:
             log.exception("vLLM failed on a request")
             raise InternalError("The engine failed on this request.") from error
 
+    def unfinished(self) -> int:
+        """Requests that the engine runs or queues."""
+        return int(self._engine.get_num_unfinished_requests())
+
     async def check_health(self) -> None:
         await self._engine.check_health()
 
