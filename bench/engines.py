@@ -83,7 +83,7 @@ def main() -> None:
 
 def _load(cell: Cell, tokens: int, server: Server) -> Load:
     clients, stream = cell
-    requests = max(4, 2 * clients)
+    requests = max(8, 2 * clients)
     return Load(clients, requests, tokens, stream, server.model, {"temperature": 0})
 
 

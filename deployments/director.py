@@ -29,6 +29,8 @@ from llm_serve.residency import events as ev
 
 log = logging.getLogger("ray.serve")
 TICK_S = 0.1
+STILL_TICK_S = 0.3
+"""While no model comes or goes; what is said to the director it does at once."""
 ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
 GRANTS_S = 1.0
@@ -160,7 +162,8 @@ class Director:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            resting = self._recovered.is_set() and not self._in_motion()
+            await asyncio.sleep(STILL_TICK_S if resting else TICK_S)
             try:
                 if not self._recovered.is_set():
                     await self._recover()

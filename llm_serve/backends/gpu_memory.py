@@ -1,4 +1,4 @@
-"""Whether the memory of a GPU is really free, which is later than when its last process has ended."""
+"""Whether a GPU's memory is really free: that is later than when its last process has ended."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ _LOOK_S = 0.1
 
 
 def wait_until_free(device: torch.device, needed_bytes: int, model_id: str) -> None:
-    """Blocks until the driver says that `needed_bytes` are free on a CUDA device; elsewhere returns
-    at once. Raises LoadFailed after WAIT_S: something else holds the memory."""
-    if device.type != "cuda":
-        return
+    """Blocks until the driver says that `needed_bytes` are free on a CUDA device. Raises LoadFailed
+    after WAIT_S: something else holds the memory."""
     deadline = time.monotonic() + WAIT_S
     while (free := torch.cuda.mem_get_info(device)[0]) < needed_bytes:
         if time.monotonic() > deadline:

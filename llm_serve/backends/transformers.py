@@ -64,17 +64,21 @@ class TransformersBackend:
     def _load(self, report: Report) -> int:
         """Returns the bytes held before."""
         from llm_serve.models import resolve
+        from llm_serve.models.footprint import estimate
 
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends import checkpoint, continuous
+            from llm_serve.backends import checkpoint, continuous, gpu_memory
         except ImportError as error:
             raise LoadFailed(
                 "The transformers backend is not installed: pip install 'llm-serve[transformers]'."
             ) from error
         held_before = checkpoint.held_bytes()
         checkpoint.use_threads(self._engine_config.threads)
+        device = checkpoint.pick_device(self._engine_config.device)
+        if device.type == "cuda":
+            gpu_memory.wait_until_free(device, estimate(self._config), self._config.id)
         self._checkpoint = checkpoint.load(folder, self._config.id, self._engine_config)
         report(LoadProgress("weights", 1.0))
         with checkpoint.explained(self._config.id):

@@ -31,8 +31,3 @@ def test_memory_that_stays_taken_is_a_reason(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(gpu_memory, "WAIT_S", 0.05)
     with pytest.raises(LoadFailed, match=r"needs about 3\.0 GiB .* 1\.0 GiB are free"):
         gpu_memory.wait_until_free(GPU, 3 * 2**30, "m")
-
-
-def test_a_cpu_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver(monkeypatch, iter([]))
-    gpu_memory.wait_until_free(torch.device("cpu"), 2**60, "m")
