@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llm_serve import __version__
+from llm_serve.backends import check_engine
 from llm_serve.choose import BadChoice, choose
 from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
 from llm_serve.errors import LoadFailed
@@ -106,7 +107,9 @@ def check(
 
     try:
         found = read_serve_file(config)
-    except BadFile as error:
+        for model in found.config.models:
+            check_engine(model)
+    except (BadFile, LoadFailed) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(_USAGE) from None
     ids = ", ".join(model.id for model in found.config.models)

@@ -25,9 +25,7 @@ class _Open(BaseModel):
 class Part(_Open):
     """A piece of content: text, or what a multimodal model reads."""
 
-    type: Literal[
-        *("text", "image_url", "input_audio", "audio_url", "video_url", "refusal", "thinking")
-    ]
+    type: Literal["text", "image_url", "input_audio", "audio_url", "video_url", "refusal"]
 
 
 class FunctionCall(_Body):
@@ -148,9 +146,7 @@ class EngineChatRequest(ChatRequest, _Extended):
 
     def plain_messages(self) -> tuple[dict[str, str], ...]:
         """The messages as a chat template reads them, of a request that is plain."""
-        return tuple(
-            plain.plain() for m in self.messages if (plain := _as_plain(m)) is not None
-        )
+        return tuple(plain.plain() for m in self.messages if (plain := _as_plain(m)) is not None)
 
 
 class EngineCompletionRequest(CompletionRequest, _Extended):
@@ -180,7 +176,7 @@ def _counts(options: EngineStreamOptions | None) -> bool:
 def _as_plain(message: EngineMessage) -> Message | None:
     """The message where it is of the guide's kind: a role of the three, and text."""
     content = message.content
-    if message.role in ("tool", "developer") or content is None:
+    if message.role == "tool" or message.role == "developer" or content is None:
         return None
     if message.model_fields_set - {"role", "content", "name"}:
         return None

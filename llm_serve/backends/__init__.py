@@ -58,3 +58,12 @@ def create(model: ModelConfig) -> Backend:
     from llm_serve.backends.transformers import TransformersBackend
 
     return TransformersBackend(model)
+
+
+def check_engine(model: ModelConfig) -> None:
+    """Raises LoadFailed where the engine section cannot work, or the engine is not installed.
+    Imports the engine, which takes seconds; transformers and echo were checked when read."""
+    if model.backend == "vllm":
+        from llm_serve.backends.vllm.backend import check_section
+
+        check_section(model)

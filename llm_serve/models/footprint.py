@@ -41,7 +41,9 @@ def estimate(model: ModelConfig) -> int:
 
 def _width(config: dict[str, Any], engine: Generating) -> int:
     """Bytes of one number; where the device decides the dtype, that of the checkpoint."""
-    wanted = engine.dtype if isinstance(engine, TransformersEngine) else engine.arguments.get("dtype")
+    wanted = (
+        engine.dtype if isinstance(engine, TransformersEngine) else engine.arguments.get("dtype")
+    )
     dtype = str(config.get("dtype", "bfloat16")) if wanted in (None, "auto") else str(wanted)
     return 4 if dtype in ("float32", "float", "torch.float32") else 2
 

@@ -315,6 +315,17 @@ class VllmBackend:
             await asyncio.to_thread(self._engine.shutdown)
 
 
+def check_section(model: ModelConfig) -> None:
+    """Raises LoadFailed for an engine section with a key that vLLM does not have."""
+    try:
+        from llm_serve.backends.vllm.arguments import check_keys
+
+        assert isinstance(model.engine, VllmEngine)
+        check_keys(model.engine.arguments, model.id)
+    except ImportError as error:
+        raise LoadFailed(not_installed()) from error
+
+
 def as_model(adapter: AdapterConfig) -> ModelConfig:
     """An adapter comes from where models come from."""
     return ModelConfig(id=adapter.id, source=adapter.source)

@@ -197,4 +197,3 @@ def _error(status: int, error: dict[str, Any]) -> ServeError:
             return PromptTooLong(message, param=param)
         return InvalidRequest(message, param=param)
     return InternalError("The engine failed on this request; the server's log has the reason.")
-
