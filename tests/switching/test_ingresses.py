@@ -32,9 +32,11 @@ def _http_port(process: psutil.Process) -> int:
 def _each_ingress(cluster: Cluster, app: str) -> Iterator[list[Api]]:
     """An Api for each ingress replica of its own, past HAProxy."""
     processes = cluster.processes(f"ray::ServeReplica:{app}:Ingress")
+    # A connection each: a server may close one that rests in the moment in which it is used again.
+    anew = httpx.Limits(max_keepalive_connections=0)
     with ExitStack() as stack:
         yield [
-            Api(stack.enter_context(httpx.Client(base_url=url, timeout=60)))
+            Api(stack.enter_context(httpx.Client(base_url=url, timeout=60, limits=anew)))
             for url in (f"http://127.0.0.1:{_http_port(process)}/{app}" for process in processes)
         ]
 
