@@ -82,7 +82,7 @@ def test_models_spread_and_come_back_when_a_node_dies(nodes: NodesCluster) -> No
         # The node dies. Its model is gone and soon shown so; the other one is served on.
         nodes.remove(worker)
         assert said(held(api, stays, "still")) == "still"
-        until(lambda: not shown(api, goes)["loaded"], f"{goes} is gone", seconds=40)
+        until(lambda: not shown(api, goes)["loaded"], f"{goes} is gone", seconds=90)
 
         # It comes back elsewhere when it is asked for: the other one makes room for it.
         def answered() -> bool:
