@@ -2,10 +2,10 @@
 
     python -m bench.switching [--rounds 5] [--pause 12] [--steps]
 
-Two ids of the default model, and room for one. Two servers, one with a warm worker and one
-without, are up at once and take turns, so that noise hits both. The floor is a fresh process that
-imports the engine, loads the same weights and makes one token. `--pause` lets a new warm worker
-come up between two switches, as people's pauses do. `--steps` says where the time goes, from
+Two ids of the default model, and room for one; a server with a warm worker, then one without. The
+floor is a fresh process that imports the engine, loads the same weights and makes one token: one
+after each switch, beside the same idle server, so that noise hits both. `--pause` lets a new warm
+worker come up between two switches, as people's pauses do. `--steps` says where the time goes, from
 `GET /v1/events`. The output is a table: the median of each, the worst, and the ratio to the floor.
 """
 
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,17 @@ def main() -> None:
     folder = resolve(default_config().default_model)
     times: dict[str, list[float]] = {"warm": [], "cold": [], "floor": []}
     steps: dict[str, list[Steps]] = {"warm": [], "cold": []}
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        servers = [_server(Path(temporary), name) for name in steps]
-        up = {server.name: stack.enter_context(started(server)) for server in servers}
-        for round_ in range(options.rounds + 1):
-            for name, running in up.items():
-                time.sleep(options.pause)
-                took, seen = switch(running.url, IDS[(round_ + 1) % 2])
-                if round_:  # the first is for the page cache
-                    times[name].append(took)
-                    steps[name].append(seen)
-            if round_:
-                times["floor"].append(floor(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in steps:
+            with started(_server(Path(temporary), name)) as running:
+                for round_ in range(options.rounds + 1):
+                    time.sleep(options.pause)
+                    took, seen = switch(running.url, IDS[(round_ + 1) % 2])
+                    alone = floor(folder)
+                    if round_:  # the first is for the page cache
+                        times[name].append(took)
+                        steps[name].append(seen)
+                        times["floor"].append(alone)
     low = statistics.median(times["floor"])
     print(header("", "median", "worst", "over the floor"))
     for name, values in times.items():

@@ -26,7 +26,11 @@ class Admission:
         self.model = model
         self.inflight = 0
         self._used = 0.0
-        self._ends: deque[float] = deque(maxlen=_WINDOW)
+        self._busy_s = 0.0
+        """How long there was work, up to the last coming or going."""
+        self._ends: deque[float] = deque([0.0], maxlen=_WINDOW)
+        """When the latest answers ended, by the clock that runs while there is work: a pause
+        between two bursts says nothing of the pace."""
 
     @property
     def running(self) -> int:
@@ -46,14 +50,21 @@ class Admission:
         """A place for one request. Raises QueueFull."""
         if self.inflight >= self.model.max_running + self.model.max_queued:
             raise self.full()
-        self.inflight += 1
-        self._used = time.monotonic()
+        self._count(1)
         try:
             yield
         finally:
-            self.inflight -= 1
-            self._used = time.monotonic()
-            self._ends.append(self._used)
+            self._count(-1)
+            self._ends.append(self._busy_s)
+
+    def _count(self, change: int) -> None:
+        now = time.monotonic()
+        self._busy_s = self._busy_at(now)
+        self._used = now
+        self.inflight += change
+
+    def _busy_at(self, now: float) -> float:
+        return self._busy_s + (now - self._used if self.inflight else 0.0)
 
     def full(self) -> QueueFull:
         return QueueFull(
@@ -64,7 +75,7 @@ class Admission:
 
     def retry_after_s(self, now: float) -> int:
         """Seconds until those who wait now are through, at the pace of the latest answers."""
-        if not self._ends:
+        if len(self._ends) == 1:
             return 5  # nothing has been answered yet, so there is no pace to go by
-        pace = len(self._ends) / max(now - self._ends[0], 0.001)
+        pace = (len(self._ends) - 1) / max(self._busy_at(now) - self._ends[0], 0.001)
         return math.ceil(self.queued / pace)

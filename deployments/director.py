@@ -34,6 +34,7 @@ STILL_TICK_S = 0.3
 ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
 GRANTS_S = 1.0
+"""The policy's question is answered within this, news or not."""
 ORPHAN_S = 120.0
 UNAPPLIED_S = 30.0
 NODES_S = 2.0

@@ -109,6 +109,7 @@ class DirectorLink:
                 max_task_retries=0,
                 max_concurrency=100_000,
                 num_cpus=0,
+                resources={"node:__internal_head__": 0.001},  # no worker's death takes it
             )
             self._director = actor.remote(self._app, self._config)
             self._director.configure.remote(self._config)

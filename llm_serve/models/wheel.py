@@ -11,10 +11,12 @@ pip checks against the hashes of the package index is all there is.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import zipfile
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -118,11 +120,11 @@ def _largest(*folders: Path) -> int:
     """Bytes of the largest file: pip may write the wheel and its cache side by side."""
     sizes = [0]
     for folder in folders:
-        for file in folder.rglob("*"):
-            try:
-                sizes.append(file.stat().st_size if file.is_file() else 0)
-            except OSError:
-                continue
+        # Not rglob: it raises where pip removes a folder that it is about to look into.
+        for where, _, names in os.walk(folder):
+            for name in names:
+                with suppress(OSError):
+                    sizes.append((Path(where) / name).stat().st_size)
     return max(sizes)
 
 

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,9 @@ def test_watching_in_a_terminal_draws_bars_until_it_is_stopped(
                 shown += os.read(ours, 4096)
             assert "━".encode() in shown
             child.send_signal(signal.SIGINT)
+            with suppress(OSError):  # the terminal is gone, and so is who wrote to it
+                while os.read(ours, 4096):  # unread, it fills up, and the writer waits
+                    pass
             assert child.wait(10) == 0
         finally:
             child.kill()
