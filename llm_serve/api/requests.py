@@ -257,7 +257,7 @@ def _explain(error: ValidationError) -> InvalidRequest:
     return kind(f"{param}: {first['msg']}.", param=param)
 
 
-_UNIONS = frozenset({"content", "stop", "prompt"})
+_UNIONS = frozenset({"content", "stop", "prompt", "tool_choice"})
 
 
 def _field(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:

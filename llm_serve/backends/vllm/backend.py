@@ -312,6 +312,8 @@ class VllmBackend:
 
     async def close(self) -> None:
         if hasattr(self, "_engine"):
+            if self._engine.output_handler is not None:  # it would take the end for a death
+                self._engine.output_handler.cancel()
             await asyncio.to_thread(self._engine.shutdown)
 
 

@@ -52,6 +52,11 @@ class InnerServer:
             streamed = headers.get(b"content-type", b"").startswith(b"text/event-stream")
             if status != 200 or not streamed:
                 whole = b"".join([m.get("body", b"") async for m in messages])
+                if status == 404 and b'"error"' not in whole:  # no such route
+                    raise UnsupportedParameter(
+                        f"The model does not do {path}: its engine was not loaded for that task.",
+                        param="model",
+                    )
                 if status != 200:
                     raise _refusal(status, whole)
                 yield _tidy_body(whole)
