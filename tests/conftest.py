@@ -6,6 +6,7 @@ Everything on it is reached through HAProxy, as a client meets it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -35,8 +36,27 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def real_url(cluster: Cluster) -> str:
     """The default model, fetched if need be, beside the echo models."""
+    engine = {"dtype": "float32", "device": "cpu"}
+    return cluster.deploy("real", {"models": [_default(engine=engine)]}, seconds=280)
+
+
+@pytest.fixture(scope="session")
+def vllm_url(cluster: Cluster) -> str:
+    """The same model in vLLM. Eager, and with a small cache: it starts sooner."""
+    if find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed: make install-vllm")
+    engine = {
+        "dtype": "float32",
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": 512 * 2**20,
+        "max_num_seqs": 32,
+    }
+    models = [_default(backend="vllm", engine=engine)]
+    return cluster.deploy("vllm", {"models": models}, seconds=280)
+
+
+def _default(**fields: Any) -> dict[str, Any]:
     model = default_config().default_model.model_dump(mode="json", exclude_unset=True)
-    model["engine"] = {"dtype": "float32", "device": "cpu"}
     # The guide's examples set no limit, and the model sometimes talks on to the default one.
     model["defaults"] = {**model["defaults"], "max_tokens": 64}
-    return cluster.deploy("real", {"models": [model]}, seconds=280)
+    return {**model, **fields}

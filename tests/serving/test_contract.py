@@ -1,4 +1,5 @@
-"""The guide's promises, kept by every backend: the same tests on echo and on the real small model.
+"""The guide's promises, kept by every backend: the same tests on echo and on the real small model
+in transformers and in vLLM.
 
 The real model runs in float32, where an answer does not depend on who else is in the batch.
 """
@@ -71,13 +72,15 @@ def real_count() -> Callable[[list[dict[str, str]]], int]:
     params=[
         pytest.param("echo", marks=pytest.mark.ray),
         pytest.param("transformers", marks=pytest.mark.model),
+        pytest.param("vllm", marks=[pytest.mark.model, pytest.mark.vllm]),
     ],
 )
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     if request.param == "echo":
         url, model, count = request.getfixturevalue("cluster").url, "echo/fast", _words
     else:
-        url = request.getfixturevalue("real_url")
+        fixture = {"transformers": "real_url", "vllm": "vllm_url"}[request.param]
+        url = request.getfixturevalue(fixture)
         model = default_config().default_model.id
         count = request.getfixturevalue("real_count")
     with httpx.Client(base_url=url, timeout=240) as client:
@@ -164,7 +167,7 @@ def test_the_longest_answer_may_be_asked_for_and_left(served: Served) -> None:
 def test_past_a_range_nothing_is_generated(served: Served) -> None:
     refused(served.api.chat(model=served.model, max_tokens=8193), InvalidRequest, "max_tokens")
     refused(served.api.chat(model=served.model, top_p=0), InvalidRequest, "top_p")
-    refused(served.api.chat(model=served.model, tools=[]), UnsupportedParameter, "tools")
+    refused(served.api.chat(model=served.model, tools=5), UnsupportedParameter, "tools")
 
 
 @pytest.mark.parametrize("max_tokens", [1, 3, 64])

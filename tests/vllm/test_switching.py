@@ -1,0 +1,145 @@
+"""A vLLM model among others on real Ray: room for one, so that each must leave for the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from deployments.schema import APPLICATION
+from llm_serve.config import default_config
+from llm_serve.errors import EngineDied
+from tests.support.client import CHAT, Api, refused, user
+from tests.support.cluster import Cluster
+from tests.support.residents import Residents
+from tests.support.streaming import live
+from tests.support.switching import held, make_ready, said, shown, wait_for, wait_until_idle
+from tests.support.waiting import until
+from tests.vllm.test_requests import FORCED, WEATHER
+
+pytestmark = [pytest.mark.ray, pytest.mark.vllm]
+TORCH, VLLM = "small/transformers", "small/vllm"
+ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20}
+GREEDY: dict[str, Any] = {"max_tokens": 16, "temperature": 0}
+RECOVERY_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    default = default_config().default_model.model_dump(mode="json", exclude_unset=True)
+    models = [
+        {**default, "id": TORCH, "engine": {"dtype": "float32"}, "preload": True},
+        {**default, "id": VLLM, "backend": "vllm", "engine": ENGINE, "preload": False},
+    ]
+    with Cluster({"models": models, "residency": {"max_resident": 1}}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def both(cluster: Cluster) -> Iterator[Api]:
+    """The server; there is never more than one of the models in memory (rule 1)."""
+    with (
+        httpx.Client(base_url=cluster.url, timeout=240) as client,
+        Residents(cluster.child.pid, APPLICATION) as watch,
+    ):
+        yield Api(client)
+    assert watch.most() <= 1, watch.overlaps()
+
+
+def engines(cluster: Cluster) -> list[psutil.Process]:
+    """vLLM's own processes, which hold the weights and the KV cache."""
+    return cluster.processes("VLLM::")
+
+
+def answers(api: Api, model: str) -> None:
+    """Asks until there is an answer: what comes before is an honest error, nothing else."""
+
+    def answered() -> bool:
+        response = held(api, model, **GREEDY)
+        assert response.status_code in (200, 502, 503), response.text
+        return response.status_code == 200
+
+    until(answered, f"{model} answers", seconds=RECOVERY_S)
+
+
+def test_both_backends_say_the_same_by_turns(both: Api, cluster: Cluster) -> None:
+    question = "Name the four seasons of the year, in order."
+    texts = []
+    for model in (TORCH, VLLM, TORCH):
+        texts.append(said(held(both, model, question, **GREEDY)))
+        assert bool(engines(cluster)) == (model == VLLM), "the engine leaves with its replica"
+        assert shown(both, model)["loaded"]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_every_route_of_the_engine_waits_for_its_model(both: Api) -> None:
+    make_ready(both, TORCH)
+    wait_until_idle(both)
+    body = {"model": VLLM, "input": "Say hello.", "max_output_tokens": 4}
+    told = both.client.post("/v1/responses", json=body, headers={"prefer": "respond-async"})
+    assert told.status_code == 202, told.text
+    assert told.json()["model"] == VLLM
+    asked = {"tools": [WEATHER], "tool_choice": FORCED, "max_tokens": 64, "temperature": 0}
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(held, both, VLLM, "What is the weather in Oslo?", **asked)
+        answer = pool.submit(
+            both.client.post, "/v1/responses", json=body, headers={"prefer": "wait=120"}
+        )
+    assert answer.result().json()["object"] == "response"
+    (call,) = whole.result().json()["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Paris")
+
+
+def test_a_stream_ends_whole_before_the_engine_leaves(both: Api, cluster: Cluster) -> None:
+    fields = {"max_tokens": 200, "temperature": 0}
+    question = "Count from one to fifty in words."
+    make_ready(both, VLLM)
+    whole = said(held(both, VLLM, question, **fields))
+    with live(both, VLLM, question, **fields) as stream, ThreadPoolExecutor(1) as pool:
+        stream.read(1)
+        other = pool.submit(held, both, TORCH, "Say hello", **GREEDY)
+        stream.read()
+        assert said(other.result())
+    assert (stream.error, stream.done, stream.text) == (None, True, whole)
+    assert not engines(cluster)
+
+
+@pytest.mark.parametrize("way", ["ours", "the engine's"])
+def test_an_engine_that_is_killed_is_told_and_comes_back(
+    both: Api, cluster: Cluster, way: str
+) -> None:
+    make_ready(both, VLLM)
+    wait_until_idle(both)
+    fields: dict[str, Any] = {"max_tokens": 4000, "ignore_eos": True}
+    if way == "the engine's":
+        fields["min_tokens"] = 4000
+    body = {"model": VLLM, "messages": user("A story."), **fields}
+    (engine,) = engines(cluster)
+    with live(both, VLLM, "A story.", **fields) as stream, ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(both.post, CHAT, body)
+        stream.read(3)
+        until(lambda: both.health()["running"] == 2, "both run")
+        engine.kill()
+        stream.read()
+        refused(whole.result(), EngineDied, None)
+    assert stream.error is not None
+    assert stream.error["code"] == EngineDied.code
+    answers(both, VLLM)
+    assert [p.pid for p in engines(cluster)] != [engine.pid]
+
+
+def test_no_engine_outlives_a_replica_that_is_killed(both: Api, cluster: Cluster) -> None:
+    make_ready(both, VLLM)
+    wait_until_idle(both)
+    (engine,) = engines(cluster)
+    replica = psutil.Process(engine.ppid())
+    replica.kill()
+    until(lambda: not engine.is_running(), "the engine is gone as well", seconds=10)
+    wait_for(both, VLLM, "unloaded", "loading", "ready", "failed", seconds=60)
+    answers(both, VLLM)
+    assert len(engines(cluster)) == 1
