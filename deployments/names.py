@@ -14,13 +14,19 @@ def director_name(app: str) -> str:
 
 
 def deployment_of(model_id: str) -> str:
-    """The deployment of a model; Ray keeps `#` and `/` for itself."""
-    return _MODEL + quote(model_id, safe="")
+    """The deployment of a model.
+
+    Ray keeps `#` and `/` for itself, and puts the name into a %-format of its log: so bytes are
+    quoted as in a URL, but with `~`.
+    """
+    return _MODEL + quote(model_id, safe="").replace("~", "%7E").replace("%", "~")
 
 
 def model_of(deployment: str) -> str | None:
     """The model of a deployment; None for the ingress."""
-    return unquote(deployment.removeprefix(_MODEL)) if deployment.startswith(_MODEL) else None
+    if not deployment.startswith(_MODEL):
+        return None
+    return unquote(deployment.removeprefix(_MODEL).replace("~", "%"))
 
 
 def replica_model(actor: str, app: str) -> str | None:

@@ -41,11 +41,11 @@ def _answers_again(api: Api, model: str) -> None:
 
 
 def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(idle: Api, cluster: Cluster) -> None:
-    before = {p.pid for p in cluster.replicas("Model.echo%2Fexits-1")}
+    before = {p.pid for p in cluster.replicas("Model.echo~2Fexits-1")}
     refused(idle.chat("a b c d e", model="echo/exits-1"), EngineDied)
     assert idle.chat("hi", model="echo/fast").status_code == 200
     _answers_again(idle, "echo/exits-1")
-    after = {p.pid for p in cluster.replicas("Model.echo%2Fexits-1")}
+    after = {p.pid for p in cluster.replicas("Model.echo~2Fexits-1")}
     assert before
     assert not before & after
 
@@ -59,7 +59,7 @@ def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(idle: Api, cluste
 def test_a_dead_engine_is_not_shown_as_ready(idle: Api, cluster: Cluster) -> None:
     with live(idle, "echo/slow", "a " * 2000) as stream:
         stream.read(1)
-        (replica,) = cluster.replicas("Model.echo%2Fslow")
+        (replica,) = cluster.replicas("Model.echo~2Fslow")
         replica.kill()
         stream.read()
     assert stream.error is not None

@@ -6,9 +6,10 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote
 
 import psutil
+
+from deployments.names import model_of
 
 _EVERY_S = 0.04
 
@@ -21,7 +22,7 @@ def replica_of(title: str, app: str) -> str | None:
     ):
         if title.startswith(prefix):
             # A method follows the deployment after a dot while it runs; ids in tests have none.
-            return unquote(title.removeprefix(prefix).split(end)[0])
+            return model_of("Model." + title.removeprefix(prefix).split(end)[0])
     return None
 
 

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from deployments.names import deployment_of
 from deployments.schema import APPLICATION
 from tests.support.client import CHAT, Api, user
 from tests.support.cluster import Cluster
@@ -30,7 +31,7 @@ WHO = list(SURVIVES_STREAMS)
 
 def _kill(cluster: Cluster, who: str, model: str) -> None:
     """Ends every process of that kind that serves the application at `/`, and waits for it."""
-    name = f"Model.{model.replace('/', '%2F')}"
+    name = deployment_of(model)
     titles = {
         "model": (
             f"ray::ServeReplica:{APPLICATION}:{name}",
