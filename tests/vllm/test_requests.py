@@ -227,4 +227,6 @@ def test_a_picture_is_not_fetched_from_the_network(api: Api) -> None:
     part = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/secret.png"}}
     response = api.post(CHAT, {"messages": [{"role": "user", "content": [part]}]})
     assert response.status_code == 400
-    refused(api.post(TEXT, {"prompt": "x", "prompt_embeds": "AA=="}), InvalidRequest, "prompt_embeds")
+    refused(
+        api.post(TEXT, {"prompt": "x", "prompt_embeds": "AA=="}), InvalidRequest, "prompt_embeds"
+    )

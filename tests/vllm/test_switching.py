@@ -24,7 +24,12 @@ from tests.vllm.test_requests import FORCED, WEATHER
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
 TORCH, VLLM = "small/transformers", "small/vllm"
-ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20}
+ENGINE = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 512 * 2**20,
+    "tool_call_parser": "hermes",
+}
 GREEDY: dict[str, Any] = {"max_tokens": 16, "temperature": 0}
 RECOVERY_S = 120.0
 
@@ -52,8 +57,8 @@ def both(cluster: Cluster) -> Iterator[Api]:
 
 
 def engines(cluster: Cluster) -> list[psutil.Process]:
-    """vLLM's own processes, which hold the weights and the KV cache."""
-    return cluster.processes("VLLM::")
+    """vLLM's own processes, beside which are workers that hold the weights."""
+    return cluster.processes("VLLM::EngineCore")
 
 
 def answers(api: Api, model: str) -> None:
@@ -91,6 +96,7 @@ def test_every_route_of_the_engine_waits_for_its_model(both: Api) -> None:
             both.client.post, "/v1/responses", json=body, headers={"prefer": "wait=120"}
         )
     assert answer.result().json()["object"] == "response"
+    assert whole.result().status_code == 200, whole.result().text
     (call,) = whole.result().json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Paris")
 
@@ -109,26 +115,33 @@ def test_a_stream_ends_whole_before_the_engine_leaves(both: Api, cluster: Cluste
     assert not engines(cluster)
 
 
-@pytest.mark.parametrize("way", ["ours", "the engine's"])
-def test_an_engine_that_is_killed_is_told_and_comes_back(
-    both: Api, cluster: Cluster, way: str
-) -> None:
+def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Cluster) -> None:
+    """To those whose answers are rendered here, and to those of the engine's own server."""
     make_ready(both, VLLM)
     wait_until_idle(both)
-    fields: dict[str, Any] = {"max_tokens": 4000, "ignore_eos": True}
-    if way == "the engine's":
-        fields["min_tokens"] = 4000
-    body = {"model": VLLM, "messages": user("A story."), **fields}
+    ours: dict[str, Any] = {"max_tokens": 4000, "ignore_eos": True}
+    theirs = {**ours, "min_tokens": 4000}
     (engine,) = engines(cluster)
-    with live(both, VLLM, "A story.", **fields) as stream, ThreadPoolExecutor(1) as pool:
-        whole = pool.submit(both.post, CHAT, body)
-        stream.read(3)
-        until(lambda: both.health()["running"] == 2, "both run")
+    with (
+        live(both, VLLM, "A story.", **ours) as first,
+        live(both, VLLM, "A story.", **theirs) as second,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        whole = [
+            pool.submit(both.post, CHAT, {"model": VLLM, "messages": user("A story."), **fields})
+            for fields in (ours, theirs)
+        ]
+        first.read(3)
+        second.read(3)
+        until(lambda: both.health()["running"] == 4, "all run")
         engine.kill()
-        stream.read()
-        refused(whole.result(), EngineDied, None)
-    assert stream.error is not None
-    assert stream.error["code"] == EngineDied.code
+        first.read()
+        second.read()
+        for answer in whole:
+            refused(answer.result(), EngineDied, None)
+    for stream in (first, second):
+        assert stream.error is not None
+        assert stream.error["code"] == EngineDied.code
     answers(both, VLLM)
     assert [p.pid for p in engines(cluster)] != [engine.pid]
 

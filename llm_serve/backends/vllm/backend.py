@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from llm_serve.backends.sampler import RawLogprob
     from llm_serve.backends.vllm.inner_server import InnerServer
+    from llm_serve.backends.vllm.reasons import Reasons
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
@@ -49,6 +50,7 @@ _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anyone
     "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
 }
 """Set before the import, unless the person has set them."""
 
@@ -62,6 +64,7 @@ class VllmBackend:
         self._section = model.engine.arguments
         self._engine: AsyncLLM
         self._server: InnerServer
+        self._reasons: Reasons
         self._vocabulary: Vocabulary
         self._tokenizer: Any
         self._adapters: dict[str, Any] = {}
@@ -103,6 +106,7 @@ class VllmBackend:
         except ImportError as error:
             raise LoadFailed(not_installed()) from error
         from llm_serve.backends.vllm.arguments import engine_args, first_line, server_args
+        from llm_serve.backends.vllm.reasons import Reasons
 
         model_id = self._config.id
         args, server = engine_args(
@@ -117,14 +121,13 @@ class VllmBackend:
         except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
             raise LoadFailed(f"{model_id}: engine: {first_line(error)}") from error
         self._server_args = server_args(server, args, model_id)
+        self._reasons = Reasons(config)
         try:
             self._engine = AsyncLLM.from_vllm_config(config)
-        except Exception as error:  # the reason was logged by the engine's process
-            raise LoadFailed(
-                f"{model_id}: vLLM could not start its engine ({first_line(error)}). The replica's "
-                "log has the reason; memory is the usual one: lower engine.max_model_len, "
-                "engine.kv_cache_memory_bytes or engine.gpu_memory_utilization."
-            ) from error
+        except Exception as error:
+            reason = self._reasons.first() or first_line(error)
+            self._reasons.close()
+            raise LoadFailed(f"{model_id}: vLLM could not start its engine: {reason}") from error
         return held_before
 
     async def _open(self, adapters: Mapping[str, Path]) -> None:
@@ -314,7 +317,9 @@ class VllmBackend:
         if hasattr(self, "_engine"):
             if self._engine.output_handler is not None:  # it would take the end for a death
                 self._engine.output_handler.cancel()
-            await asyncio.to_thread(self._engine.shutdown)
+            # Nothing runs any more, and their own way of ending takes seconds.
+            await asyncio.to_thread(self._engine.shutdown, 0)
+            self._reasons.close()
 
 
 def check_section(model: ModelConfig) -> None:
