@@ -13,7 +13,7 @@ import pytest
 
 from deployments.schema import APPLICATION
 from llm_serve.config import default_config
-from llm_serve.errors import EngineDied
+from llm_serve.errors import EngineDied, LoadFailed
 from tests.support.client import CHAT, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 from tests.vllm.test_requests import FORCED, WEATHER
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
-TORCH, VLLM = "small/transformers", "small/vllm"
+TORCH, VLLM, CRAMPED = "small/transformers", "small/vllm", "small/cramped"
 ENGINE = {
     "dtype": "float32",
     "enforce_eager": True,
@@ -37,9 +37,11 @@ RECOVERY_S = 120.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     default = default_config().default_model.model_dump(mode="json", exclude_unset=True)
+    cramped = {**ENGINE, "kv_cache_memory_bytes": 2**20}
     models = [
         {**default, "id": TORCH, "engine": {"dtype": "float32"}, "preload": True},
         {**default, "id": VLLM, "backend": "vllm", "engine": ENGINE, "preload": False},
+        {**default, "id": CRAMPED, "backend": "vllm", "engine": cramped, "preload": False},
     ]
     with Cluster({"models": models, "residency": {"max_resident": 1}}) as cluster:
         yield cluster
@@ -144,6 +146,13 @@ def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Clu
         assert stream.error["code"] == EngineDied.code
     answers(both, VLLM)
     assert [p.pid for p in engines(cluster)] != [engine.pid]
+
+
+def test_what_only_the_engines_process_finds_out_is_told(both: Api) -> None:
+    message = refused(held(both, CRAMPED), LoadFailed)
+    assert "available KV cache memory" in message or "No available memory" in message
+    assert "/root" not in message
+    assert said(held(both, TORCH, **GREEDY))
 
 
 def test_no_engine_outlives_a_replica_that_is_killed(both: Api, cluster: Cluster) -> None:
