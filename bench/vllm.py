@@ -1,0 +1,73 @@
+"""Our vLLM backend against vLLM's own server, same engine arguments, same machine, one run.
+
+    python -m bench.vllm [--rounds 2] [--clients 1,8,32] [--tokens 64,256] [--eager]
+
+Servers take turns, one at a time. Answers are greedy and as long as was asked, so that tokens need
+not be counted. `--eager` leaves out vLLM's compilation in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.client import Result
+from bench.compare import Cell, compare
+from bench.servers import Server, configured
+from llm_serve.config import DEFAULT_SOURCE, default_config
+from llm_serve.models import resolve
+
+MODEL = "bench/model"
+ENGINE: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "max_model_len": 2048,
+    "max_num_seqs": 32,
+    "kv_cache_memory_bytes": 2**30,
+}
+
+
+def servers(folder: Path, weights: Path, engine: dict[str, Any]) -> list[Server]:
+    """Ours first."""
+    model = {"id": MODEL, "source": DEFAULT_SOURCE, "backend": "vllm", "engine": engine}
+    model |= {"preload": True, "max_running": 32}
+    ours = configured(folder / "ours.yaml", {"models": [model]})
+    bare = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(weights)]
+    bare += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", "{port}"]
+    for name, value in engine.items():
+        flag = f"--{name.replace('_', '-')}"
+        bare += [flag] if value is True else [flag, str(value)]
+    return [
+        Server("llm-serve", ours, "/healthz", '"status":"ok"', model=MODEL),
+        Server("vLLM's server", bare, "/health", model=MODEL),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--tokens", default="64,256")
+    parser.add_argument("--eager", action="store_true")
+    options = parser.parse_args()
+    cells = [
+        Cell(int(clients), stream, int(tokens))
+        for tokens in options.tokens.split(",")
+        for clients in options.clients.split(",")
+        for stream in (True, False)
+    ]
+    engine = {**ENGINE, "enforce_eager": True} if options.eager else ENGINE
+
+    def count(cell: Cell, result: Result) -> int:
+        return len(result.texts) * cell.tokens
+
+    extra: dict[str, object] = {"temperature": 0, "ignore_eos": True}
+    weights = resolve(default_config().default_model)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(servers(Path(folder), weights, engine), cells, options.rounds, count, extra).show()
+
+
+if __name__ == "__main__":
+    main()
