@@ -31,7 +31,7 @@ class Measured:
     speeds: dict[tuple[str, Cell], list[float]] = field(default_factory=lambda: defaultdict(list))
     results: dict[tuple[str, Cell], list[Result]] = field(default_factory=lambda: defaultdict(list))
     peaks: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Highest PSS of each process tree, in bytes."""
+    """Highest PSS of each process tree after a load, in bytes."""
 
     def pace(self, name: str, cell: Cell) -> float:
         """Median tokens/s over the rounds."""
@@ -76,6 +76,7 @@ def compare(
                 asyncio.run(_warm(running, server, extra))
                 for cell in cells:
                     result = asyncio.run(run(running.url, _load(cell, server, extra)))
+                    running.weigh()
                     if result.failed:
                         raise SystemExit(f"{server.name}: {result.failed[:3]}")
                     pace = count(cell, result) / result.wall_s

@@ -1,11 +1,10 @@
-"""Starts the servers that are compared, one at a time, and watches their memory."""
+"""Starts the servers that are compared, one at a time, and measures their memory."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +22,6 @@ from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 
 BIN = Path(sys.executable).parent
-WATCH_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,14 @@ class Running:
     peak_bytes: int = 0
     """Highest proportional set size (PSS) of the whole process tree that was seen."""
 
+    def weigh(self) -> None:
+        """Reads the memory. Not under load: it takes the server's cores, the more the larger."""
+        total = 0
+        for process in _tree(self.process):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        self.peak_bytes = max(self.peak_bytes, total)
+
 
 def configured(path: Path, config: dict[str, Any]) -> list[str]:
     """Writes a configuration file; the command that serves it."""
@@ -69,9 +75,6 @@ def started(server: Server, timeout_s: float = 300) -> Iterator[Running]:
     with TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
-        stop = threading.Event()
-        watcher = threading.Thread(target=_watch_memory, args=(running, stop))
-        watcher.start()
         try:
             deadline = time.monotonic() + timeout_s
             while not _answers(running.url + server.ready, server.expect):
@@ -82,8 +85,6 @@ def started(server: Server, timeout_s: float = 300) -> Iterator[Running]:
                 time.sleep(0.2)
             yield running
         finally:
-            stop.set()
-            watcher.join()
             _stop(process)
 
 
@@ -99,15 +100,6 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return [process, *process.children(recursive=True)]
     return []
-
-
-def _watch_memory(running: Running, stop: threading.Event) -> None:
-    while not stop.wait(WATCH_S):  # reading it costs the server's cores, the more the larger
-        total = 0
-        for process in _tree(running.process):
-            with suppress(psutil.Error):
-                total += process.memory_full_info().pss
-        running.peak_bytes = max(running.peak_bytes, total)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -20,24 +20,18 @@ from llm_serve.api.edge import Edge, RequestIds
 from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.job import Job
-from llm_serve.api.openapi import document
+from llm_serve.api.openapi import ENGINE_ROUTES, document
+from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
 
-ENGINE_ROUTES = {
-    "/v1/embeddings": "embeddings",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "messages",
-    "/tokenize": "tokenize",
-    "/detokenize": "tokenize",
-}
-"""Routes that the engine's own server answers, and the capability that each needs."""
 Parse = Callable[[bytes, Config], Job]
 
 
 def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> Starlette:
     """The app. `keys` are the accepted API keys; none means that no key is asked for."""
+
+    extended = any(CAPABILITIES[model.backend].extensions for model in config.models)
 
     async def healthz(request: Request) -> Response:
         status = gateway.status()
@@ -58,7 +52,7 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
         return json_response(view)
 
     async def openapi(request: Request) -> Response:
-        return json_response(document())
+        return json_response(document(extended))
 
     async def load(request: Request) -> Response:
         model_id = requests.find_model(request.path_params["model_id"], config).id
@@ -115,6 +109,7 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
             *(
                 Route(path, generate(requests.parse_for_engine(path, need)), methods=["POST"])
                 for path, need in ENGINE_ROUTES.items()
+                if extended
             ),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from llm_serve import __version__
+from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.schemas import ChatRequest, CompletionRequest
 
 _REF = "#/components/schemas/{model}"
@@ -28,12 +30,30 @@ _ACCEPTED = "The model is loading; send the same request again after `Retry-Afte
 _Json = dict[str, Any]
 
 
+ENGINE_ROUTES = {
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "messages",
+    "/tokenize": "tokenize",
+    "/detokenize": "tokenize",
+}
+"""Routes that an engine's own server answers, and the capability that each needs."""
+
+
 @cache
-def document() -> _Json:
-    """OpenAPI 3.1."""
-    _, definitions = models_json_schema(
-        [(ChatRequest, "validation"), (CompletionRequest, "validation")], ref_template=_REF
+def document(extended: bool = False) -> _Json:
+    """OpenAPI 3.1. `extended` where a model's engine brings a server of its own: then bodies may
+    hold its fields too, and its routes are there."""
+    chat, text = (
+        (EngineChatRequest, EngineCompletionRequest)
+        if extended
+        else (ChatRequest, CompletionRequest)
     )
+    _, definitions = models_json_schema(
+        [(chat, "validation"), (text, "validation")], ref_template=_REF
+    )
+    bodies = _null_is_absent(definitions["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,15 +78,16 @@ def document() -> _Json:
             },
             "/v1/events": {"get": _events()},
             "/v1/chat/completions": {
-                "post": _generate("create_chat_completion", "ChatRequest", "ChatCompletion")
+                "post": _generate("create_chat_completion", chat.__name__, "ChatCompletion")
             },
             "/v1/completions": {
-                "post": _generate("create_completion", "CompletionRequest", "Completion")
+                "post": _generate("create_completion", text.__name__, "Completion")
             },
+            **({path: {"post": _by_engine(path)} for path in ENGINE_ROUTES} if extended else {}),
             "/openapi.json": {"get": _read("openapi", "This document", "Document", (500,))},
         },
         "components": {
-            "schemas": {**_null_is_absent(definitions["$defs"]), **_ANSWERS},
+            "schemas": {**bodies, **_ANSWERS, **(_ENGINE_ANSWERS if extended else {})},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
@@ -76,7 +97,7 @@ def document() -> _Json:
 def _null_is_absent(bodies: _Json) -> _Json:
     """Optional fields may be null too, as `llm_serve.api.schemas` has it for every one."""
     for schema in bodies.values():
-        for name, field in schema["properties"].items():
+        for name, field in schema.get("properties", {}).items():
             if name not in schema.get("required", ()) and {"type": "null"} not in field.get(
                 "anyOf", ()
             ):
@@ -160,6 +181,12 @@ def _generate(operation: str, request: str, answer: str) -> _Json:
     }
 
 
+def _by_engine(path: str) -> _Json:
+    """A route whose bodies the engine defines; ours are the model, the queue and the errors."""
+    operation = path.removeprefix("/v1/").strip("/").replace("/", "_")
+    return _generate(operation, "EngineRequest", "EngineAnswer")
+
+
 def _object(required: _Json, optional: _Json | None = None, more: bool = False) -> _Json:
     return {
         "type": "object",
@@ -189,6 +216,21 @@ def _completion(kind: str, choice: _Json) -> _Json:
             "usage": _ref("Usage"),
         }
     )
+
+
+def _opened(name: str) -> _Json:
+    """The completion with whatever members the engine adds."""
+    answer: _Json = copy.deepcopy(_ANSWERS[name])
+    answer["additionalProperties"] = True
+    choice = answer["properties"]["choices"]["items"]
+    choice["additionalProperties"] = True
+    choice["properties"]["finish_reason"] = _TEXT_OR_NULL
+    if "message" in choice["properties"]:
+        message = choice["properties"]["message"]
+        message["additionalProperties"] = True
+        message["properties"] |= {"content": _TEXT_OR_NULL, "refusal": _TEXT_OR_NULL}
+    answer["properties"]["usage"] = {"type": "object"}
+    return answer
 
 
 _ANSWERS: _Json = {
@@ -265,3 +307,13 @@ _ANSWERS: _Json = {
     ),
     "Document": {"type": "object"},
 }
+
+_ENGINE_ANSWERS: _Json = {
+    "EngineRequest": _object(
+        {}, {"model": _TEXT_OR_NULL, "stream": {"type": ["boolean", "null"]}}, more=True
+    ),
+    "EngineAnswer": {"type": "object"},
+    "ChatCompletion": _opened("ChatCompletion"),
+    "Completion": _opened("Completion"),
+}
+"""Where the engine's own server may answer: tool calls, reasoning, more reasons to finish."""

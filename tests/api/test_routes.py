@@ -7,7 +7,7 @@ import pytest
 
 from llm_serve.errors import NoRoute, UnknownModel, WrongMethod
 from tests.support.client import CHAT, TEXT, Api, refused
-from tests.support.inprocess import echo, serving
+from tests.support.inprocess import serving
 
 READ = ("/healthz", "/v1/models", "/v1/models/echo/a", "/openapi.json")
 WRITE = (CHAT, TEXT)
@@ -148,12 +148,14 @@ def _options(api: Api, headers: dict[str, str]) -> httpx.Response:
     return response
 
 
-def test_openapi_lists_exactly_the_routes(api: Api) -> None:
+@pytest.mark.parametrize("backend", ["echo", "vllm"])
+def test_openapi_lists_exactly_the_routes(backend: str) -> None:
     from llm_serve.api.app import create_app
     from llm_serve.api.local import LocalGateway
+    from llm_serve.api.openapi import document
     from llm_serve.config import Config
 
-    config = Config.model_validate({"models": [echo()]})
+    config = Config.model_validate({"models": [{"id": "m", "backend": backend}]})
     served = {
         (route.path.replace(":path}", "}"), method)
         for route in create_app(config, LocalGateway(config)).routes
@@ -162,7 +164,7 @@ def test_openapi_lists_exactly_the_routes(api: Api) -> None:
     }
     described = {
         (path, method.upper())
-        for path, operations in api.get("/openapi.json").json()["paths"].items()
+        for path, operations in document(extended=backend == "vllm")["paths"].items()
         for method in operations
     }
     assert served == described

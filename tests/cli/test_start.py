@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deployments.priority import NICENESS, is_control_plane
 from tests.cli.files import write
 from tests.cli.processes import Server, environment
 from tests.cli.sockets import listening, open_to_others
@@ -72,6 +73,9 @@ def test_serves_beside_another_ray_and_stops_only_itself(
         # A HAProxy that hands over to its successor right now has no port to show.
         found = listening(server.note())
         return found if any(s.endswith(f" {port}") for s in found) else None
+
+    yielding = {is_control_plane(p): p.nice() for p in server.note() if p.is_running()}
+    assert yielding == {True: NICENESS, False: 0}, "housekeeping yields to engines"
 
     sockets = until(sockets_with_ours, f"something listens on {port}")
     assert open_to_others(sockets) == []

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from llm_serve.config import (
+    AdapterConfig,
     ColdStart,
     EchoEngine,
     ModelConfig,
@@ -25,6 +26,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`models`: a list, one entry a model", ModelConfig),
     ("`models[].engine` of the transformers backend", TransformersEngine),
     ("`models[].engine` of the echo backend", EchoEngine),
+    ("`models[].adapters`: a list, for the vllm backend", AdapterConfig),
     ("`models[].defaults`: what a request that leaves a field out gets", SamplingDefaults),
     ("`residency`: who may be in memory", Residency),
     ("`cold_start`: what a request for a model that is not ready gets", ColdStart),

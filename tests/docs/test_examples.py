@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 
 from deployments.configfile import read_serve_file
 from llm_serve.api.loading import Loading
+from llm_serve.backends import check_engine
 from llm_serve.cli import app
 from llm_serve.config import DEFAULT_MODEL, Config
 from tests.cli.files import write
@@ -79,6 +81,11 @@ def test_commands_are_ones_that_there_are(block: Block) -> None:
                 check_usage(arguments)
             case ["make", target]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            case ["pip", "install", what]:
+                extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+                name, _, extra = what.removesuffix("]").partition("[")
+                assert name == extras["name"]
+                assert extra in extras["optional-dependencies"]
             case ["python", "-m", module]:
                 assert find_spec(module) is not None
             case ["python", file] | ["serve", "run", file]:
@@ -109,9 +116,15 @@ def check_usage(arguments: list[str]) -> None:
 @quiet
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_configurations_are_sound(block: Block, tmp_path: Path) -> None:
-    file = tmp_path / "serve.yaml"
-    file.write_text(block.text)
-    assert read_serve_file(file).config.models
+    if block.text.startswith("models:"):  # a part of the arguments
+        config = Config.model_validate(yaml.safe_load(block.text))
+    else:
+        file = tmp_path / "serve.yaml"
+        file.write_text(block.text)
+        config = read_serve_file(file).config
+    for model in config.models:
+        if model.backend != "vllm" or find_spec("vllm") is not None:
+            check_engine(model)
 
 
 @pytest.mark.ray
@@ -119,7 +132,7 @@ def test_the_models_of_the_example_take_turns(
     start: Callable[..., Server], port: int, tmp_path: Path
 ) -> None:
     """The example as it stands, but for the engines, which are echo here."""
-    (block,) = blocks("yaml")
+    (block,) = [block for block in blocks("yaml") if "applications:" in block.text]
     args = yaml.safe_load(block.text)["applications"][0]["args"]
     for model in args["models"]:
         model.update(echo(model["id"]))

@@ -102,6 +102,7 @@ class VllmBackend:
         held_before = held_bytes()
         try:
             from vllm.platforms import current_platform
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise LoadFailed(not_installed()) from error
@@ -117,7 +118,7 @@ class VllmBackend:
         if self._config.adapters:
             args.enable_lora = True
         try:
-            config = args.create_engine_config()
+            config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)  # its defaults
         except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
             raise LoadFailed(f"{model_id}: engine: {first_line(error)}") from error
         self._server_args = server_args(server, args, model_id)
