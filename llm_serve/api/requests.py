@@ -193,6 +193,7 @@ def _common(
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logprobs=top_logprobs,
         ignore_eos=request.ignore_eos,
+        whole=not request.stream,
         adapter=request.model if request.model != model.id else None,
     )
     return {

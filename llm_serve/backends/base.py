@@ -53,6 +53,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    whole: bool = False
+    """Nobody reads before the end: an engine may give everything at once."""
     adapter: str | None = None
     """The LoRA adapter to sample from; None is the model itself."""
 

@@ -14,9 +14,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
+from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.transcript import Transcript, Vocabulary
 from llm_serve.config import ModelConfig, TransformersEngine
-from llm_serve.errors import EngineDied, InvalidRequest, LoadFailed, PromptTooLong
+from llm_serve.errors import EngineDied, LoadFailed
 
 if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import GenerationOutput
@@ -112,36 +113,19 @@ class TransformersBackend:
         )
 
     def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        tokenizer = self._checkpoint.tokenizer
-        if not tokenizer.chat_template:
-            raise InvalidRequest(
-                f"{self._config.id} has no chat template; use /v1/completions with a prompt.",
-                param="messages",
-            )
-        from jinja2 import TemplateError
-
-        try:
-            text = tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            )
-        except TemplateError as error:
-            raise InvalidRequest(
-                f"The chat template of {self._config.id} refused the messages: {error}",
-                param="messages",
-            ) from error
-        return Prompt(tuple(tokenizer.encode(text, add_special_tokens=False)))
+        return chat_prompt(self._checkpoint.tokenizer, messages, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
-        tokenizer = self._checkpoint.tokenizer
-        ids = tokenizer.encode(text)
-        if not ids and tokenizer.bos_token_id is not None:
-            ids = [tokenizer.bos_token_id]
-        if not ids:
-            raise InvalidRequest("The prompt is empty.", param="prompt")
-        return Prompt(tuple(ids))
+        return text_prompt(self._checkpoint.tokenizer, text)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        limit = self._limit(prompt, sampling)
+        limit = room_for(
+            prompt,
+            sampling,
+            self._config,
+            context=self._longest,
+            vocabulary=self._checkpoint.model.config.vocab_size,
+        )
         outputs = _Latest()
         request_id, sequence = self._engine.submit(prompt.token_ids, sampling, limit, outputs.put)
         transcript = Transcript(
@@ -159,27 +143,6 @@ class TransformersBackend:
                     yield delta
         finally:
             self._engine.release(request_id, finished=finished)
-
-    def _limit(self, prompt: Prompt, sampling: Sampling) -> int:
-        """How many tokens may be generated."""
-        ids = prompt.token_ids
-        room = self._longest - len(ids)
-        if room < 1:
-            raise PromptTooLong(
-                f"The prompt has {len(ids)} tokens; with {self._config.id} prompt and answer "
-                f"together may have {self._longest}. Shorten the prompt."
-            )
-        # An id that the model does not have would end the engine, not the request.
-        known = range(self._checkpoint.model.config.vocab_size)
-        if not ids or min(ids) not in known or max(ids) not in known:
-            raise InvalidRequest(
-                f"The prompt must be one or more token ids from 0 to {known[-1]}.", param="prompt"
-            )
-        if any(token not in known for token, _ in sampling.logit_bias):
-            raise InvalidRequest(
-                f"logit_bias must name token ids from 0 to {known[-1]}.", param="logit_bias"
-            )
-        return min(sampling.max_tokens or self._config.defaults.max_tokens, room)
 
     async def check_health(self) -> None:
         self._engine.check()

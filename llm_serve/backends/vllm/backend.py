@@ -23,6 +23,7 @@ from llm_serve.backends.base import (
     Report,
     Sampling,
 )
+from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.transcript import Transcript, Vocabulary
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
@@ -30,7 +31,6 @@ from llm_serve.errors import (
     InternalError,
     InvalidRequest,
     LoadFailed,
-    PromptTooLong,
     ServeError,
 )
 
@@ -187,31 +187,10 @@ class VllmBackend:
         return int(each * world)
 
     def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        if not self._tokenizer.chat_template:
-            raise InvalidRequest(
-                f"{self._config.id} has no chat template; use /v1/completions with a prompt.",
-                param="messages",
-            )
-        from jinja2 import TemplateError
-
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            )
-        except TemplateError as error:
-            raise InvalidRequest(
-                f"The chat template of {self._config.id} refused the messages: {error}",
-                param="messages",
-            ) from error
-        return Prompt(tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+        return chat_prompt(self._tokenizer, messages, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
-        ids = self._tokenizer.encode(text)
-        if not ids and self._tokenizer.bos_token_id is not None:
-            ids = [self._tokenizer.bos_token_id]
-        if not ids:
-            raise InvalidRequest("The prompt is empty.", param="prompt")
-        return Prompt(tuple(ids))
+        return text_prompt(self._tokenizer, text)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         from vllm.inputs import TokensPrompt
@@ -252,22 +231,15 @@ class VllmBackend:
         """vLLM's sampling parameters. Raises InvalidRequest and PromptTooLong."""
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        ids = prompt.token_ids
-        room = self._longest - len(ids)
-        if room < 1:
-            raise PromptTooLong(
-                f"The prompt has {len(ids)} tokens; with {self._config.id} prompt and answer "
-                f"together may have {self._longest}. Shorten the prompt."
-            )
-        last = self._engine.model_config.get_vocab_size() - 1
-        if not ids or min(ids) < 0 or max(ids) > last:
-            raise InvalidRequest(
-                f"The prompt must be one or more token ids from 0 to {last}.", param="prompt"
-            )
-        if any(token > last for token, _ in sampling.logit_bias):
-            raise InvalidRequest(
-                f"logit_bias must name token ids from 0 to {last}.", param="logit_bias"
-            )
+        room = room_for(
+            prompt,
+            sampling,
+            self._config,
+            context=self._longest,
+            vocabulary=self._engine.model_config.get_vocab_size(),
+        )
+        # Steps that nobody reads cost this process a turn each; a stop string is looked for here.
+        whole = sampling.whole and not sampling.stop
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -277,11 +249,11 @@ class VllmBackend:
             frequency_penalty=sampling.frequency_penalty,
             logit_bias=dict(sampling.logit_bias) or None,
             seed=sampling.seed,
-            max_tokens=min(sampling.max_tokens or self._config.defaults.max_tokens, room),
+            max_tokens=room,
             logprobs=sampling.logprobs,
             ignore_eos=sampling.ignore_eos,
             detokenize=False,  # `transcript` does it, the same for every backend
-            output_kind=RequestOutputKind.DELTA,
+            output_kind=RequestOutputKind.FINAL_ONLY if whole else RequestOutputKind.DELTA,
             skip_clone=True,
         )
 
