@@ -18,7 +18,7 @@ from tests.support.client import CHAT, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
-from tests.support.switching import held, make_ready, said, shown, wait_for, wait_until_idle
+from tests.support.switching import held, make_ready, said, wait_for, wait_until_idle
 from tests.support.waiting import until
 from tests.vllm.test_requests import FORCED, WEATHER
 
@@ -74,47 +74,40 @@ def answers(api: Api, model: str) -> None:
     until(answered, f"{model} answers", seconds=RECOVERY_S)
 
 
-def test_both_backends_say_the_same_by_turns(both: Api, cluster: Cluster) -> None:
-    question = "Name the four seasons of the year, in order."
-    texts = []
-    for model in (TORCH, VLLM, TORCH):
-        texts.append(said(held(both, model, question, **GREEDY)))
-        assert bool(engines(cluster)) == (model == VLLM), "the engine leaves with its replica"
-        assert shown(both, model)["loaded"]
-    assert texts[0] == texts[1] == texts[2]
-
-
-def test_every_route_of_the_engine_waits_for_its_model(both: Api) -> None:
+def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
+    """There and back: every route of the engine waits for the same load, both backends say the
+    same, and a stream ends whole before its engine leaves."""
     make_ready(both, TORCH)
     wait_until_idle(both)
+    question = "Count from one to fifty in words."
+    long = {"max_tokens": 100, "temperature": 0}
+    by_torch = said(held(both, TORCH, question, **long))
+    assert not engines(cluster)
+
     body = {"model": VLLM, "input": "Say hello.", "max_output_tokens": 4}
     told = both.client.post("/v1/responses", json=body, headers={"prefer": "respond-async"})
     assert told.status_code == 202, told.text
     assert told.json()["model"] == VLLM
-    asked = {"tools": [WEATHER], "tool_choice": FORCED, "max_tokens": 64, "temperature": 0}
-    with ThreadPoolExecutor(2) as pool:
-        whole = pool.submit(held, both, VLLM, "What is the weather in Oslo?", **asked)
-        answer = pool.submit(
+    forced = {"tools": [WEATHER], "tool_choice": FORCED, "max_tokens": 64, "temperature": 0}
+    with ThreadPoolExecutor(3) as pool:
+        by_vllm = pool.submit(held, both, VLLM, question, **long)
+        tool = pool.submit(held, both, VLLM, "What is the weather in Oslo?", **forced)
+        response = pool.submit(
             both.client.post, "/v1/responses", json=body, headers={"prefer": "wait=120"}
         )
-    assert answer.result().json()["object"] == "response"
-    assert whole.result().status_code == 200, whole.result().text
-    (call,) = whole.result().json()["choices"][0]["message"]["tool_calls"]
+    assert said(by_vllm.result()) == by_torch
+    (call,) = tool.result().json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Paris")
+    assert response.result().json()["object"] == "response"
+    assert len(engines(cluster)) == 1
 
-
-def test_a_stream_ends_whole_before_the_engine_leaves(both: Api, cluster: Cluster) -> None:
-    fields = {"max_tokens": 200, "temperature": 0}
-    question = "Count from one to fifty in words."
-    make_ready(both, VLLM)
-    whole = said(held(both, VLLM, question, **fields))
-    with live(both, VLLM, question, **fields) as stream, ThreadPoolExecutor(1) as pool:
+    with live(both, VLLM, question, **long) as stream, ThreadPoolExecutor(1) as pool:
         stream.read(1)
         other = pool.submit(held, both, TORCH, "Say hello", **GREEDY)
         stream.read()
         assert said(other.result())
-    assert (stream.error, stream.done, stream.text) == (None, True, whole)
-    assert not engines(cluster)
+    assert (stream.error, stream.done, stream.text) == (None, True, by_torch)
+    assert not engines(cluster), "the engine leaves with its replica"
 
 
 def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Cluster) -> None:
