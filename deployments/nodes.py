@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from llm_serve.config import Config, EchoEngine, ModelConfig, TransformersEngine, VllmEngine
+from llm_serve.config import Config, EchoEngine, ModelConfig, PassedOn, TransformersEngine
 
 _UNKNOWN_GPU_BYTES = 2**40
 """A GPU whose memory Ray does not tell counts as roomy; a replica takes GPUs whole anyway."""
@@ -22,7 +22,7 @@ def gpus_of(model: ModelConfig) -> float:
         return 0
     if not ray.is_initialized() or ray.cluster_resources().get("GPU", 0) < 1:
         return 0
-    return model.engine.gpus if isinstance(model.engine, VllmEngine) else 1
+    return model.engine.gpus if isinstance(model.engine, PassedOn) else 1
 
 
 def my_bins() -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-BackendName = Literal["transformers", "vllm", "echo"]
+BackendName = Literal["transformers", "vllm", "tensorrt_llm", "echo"]
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11424
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -59,10 +59,9 @@ class TransformersEngine(_Tree):
     )
 
 
-class VllmEngine(_Tree):
-    """vLLM's own engine arguments, and those of its server that shape answers
-    (`tool_call_parser`, `chat_template`, ...), by their names in vLLM. vLLM's argument classes
-    check them, at `llm-serve check` and when the model is loaded."""
+class PassedOn(_Tree):
+    """A section whose keys are the engine's own, which checks them itself: at `llm-serve check`
+    and when the model is loaded."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -71,16 +70,25 @@ class VllmEngine(_Tree):
         return dict(self.__pydantic_extra__ or {})
 
     @property
-    def shapes_answers(self) -> bool:
-        """Whether a setting changes how plain answers are made or look, so that vLLM's own server
-        must render them."""
-        return not _SHAPING.isdisjoint(self.arguments)
-
-    @property
     def gpus(self) -> int:
         """GPUs of one replica: tensor times pipeline parallel."""
         sizes = [self.arguments.get(f"{kind}_parallel_size") for kind in ("tensor", "pipeline")]
         return math.prod(size for size in sizes if isinstance(size, int) and size > 0)
+
+
+class TensorrtEngine(PassedOn):
+    """Keywords of `tensorrt_llm.LLM`."""
+
+
+class VllmEngine(PassedOn):
+    """vLLM's engine arguments, and those of its server that shape answers (`tool_call_parser`,
+    `chat_template`, ...)."""
+
+    @property
+    def shapes_answers(self) -> bool:
+        """Whether a setting changes how plain answers are made or look, so that vLLM's own server
+        must render them."""
+        return not _SHAPING.isdisjoint(self.arguments)
 
 
 class EchoEngine(_Tree):
@@ -111,10 +119,11 @@ _SHAPING = frozenset(
     }
 )
 
-Engine = TransformersEngine | VllmEngine | EchoEngine
-_ENGINES: dict[str, type[TransformersEngine] | type[VllmEngine] | type[EchoEngine]] = {
+Engine = TransformersEngine | VllmEngine | TensorrtEngine | EchoEngine
+_ENGINES: dict[str, type[Engine]] = {
     "transformers": TransformersEngine,
     "vllm": VllmEngine,
+    "tensorrt_llm": TensorrtEngine,
     "echo": EchoEngine,
 }
 

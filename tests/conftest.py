@@ -14,6 +14,7 @@ import pytest
 from llm_serve.config import default_config
 from tests.support.cluster import Cluster
 from tests.support.inprocess import echo
+from tests.support.tensorrt import environment
 
 MODELS: list[dict[str, Any]] = [
     echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
@@ -53,6 +54,13 @@ def vllm_url(cluster: Cluster) -> str:
     }
     models = [_default(backend="vllm", engine=engine)]
     return cluster.deploy("vllm", {"models": models}, seconds=280)
+
+
+@pytest.fixture(scope="session")
+def tensorrt_url(cluster: Cluster) -> str:
+    """The same model in TensorRT-LLM, or in the fake of it."""
+    model = _default(backend="tensorrt_llm", engine={"dtype": "float32"}, env=environment())
+    return cluster.deploy("tensorrt", {"models": [model]}, seconds=280)
 
 
 def _default(**fields: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
     """The app. `keys` are the accepted API keys; none means that no key is asked for."""
 
     extended = any(CAPABILITIES[model.backend].extensions for model in config.models)
+    guided = any(CAPABILITIES[model.backend].response_format for model in config.models)
 
     async def healthz(request: Request) -> Response:
         status = gateway.status()
@@ -52,7 +53,7 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
         return json_response(view)
 
     async def openapi(request: Request) -> Response:
-        return json_response(document(extended))
+        return json_response(document(extended, guided))
 
     async def load(request: Request) -> Response:
         model_id = requests.find_model(request.path_params["model_id"], config).id

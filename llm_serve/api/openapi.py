@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from llm_serve import __version__
 from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas import ChatRequest, CompletionRequest
+from llm_serve.api.schemas import ChatRequest, CompletionRequest, GuidedChatRequest
 
 _REF = "#/components/schemas/{model}"
 _WHY = {
@@ -42,13 +42,13 @@ ENGINE_ROUTES = {
 
 
 @cache
-def document(extended: bool = False) -> _Json:
+def document(extended: bool = False, guided: bool = False) -> _Json:
     """OpenAPI 3.1. `extended` where a model's engine brings a server of its own: then bodies may
-    hold its fields too, and its routes are there."""
+    hold its fields too, and its routes are there; `guided` where one can be held to JSON."""
     chat, text = (
         (EngineChatRequest, EngineCompletionRequest)
         if extended
-        else (ChatRequest, CompletionRequest)
+        else (GuidedChatRequest if guided else ChatRequest, CompletionRequest)
     )
     _, definitions = models_json_schema(
         [(chat, "validation"), (text, "validation")], ref_template=_REF

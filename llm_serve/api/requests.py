@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from pydantic_core import from_json
 from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.job import Job
 from llm_serve.api.render import to_json
-from llm_serve.api.schemas import ChatRequest, CompletionRequest, _Sampled
+from llm_serve.api.schemas import ChatRequest, CompletionRequest, GuidedChatRequest, _Sampled
 from llm_serve.backends import CAPABILITIES
 from llm_serve.backends.base import Sampling
 from llm_serve.config import Config, ModelConfig, VllmEngine
@@ -38,8 +39,7 @@ def parse_chat(body: bytes, config: Config) -> Job:
     """Raises InvalidRequest and its children."""
     fields = _object(body)
     model = _model_of(fields, config)
-    extended = CAPABILITIES[model.backend].extensions
-    request = _validate(EngineChatRequest if extended else ChatRequest, fields)
+    request = _validate(_chat_schema(model), fields)
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
     top = (request.top_logprobs or 0) if request.logprobs else None
@@ -52,7 +52,16 @@ def parse_chat(body: bytes, config: Config) -> Job:
         messages = request.plain_messages()
     else:
         messages = tuple(message.plain() for message in request.messages)
+    if isinstance(request, GuidedChatRequest):
+        common["sampling"] = replace(common["sampling"], guide=request.guide())
     return Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common)
+
+
+def _chat_schema(model: ModelConfig) -> type[ChatRequest]:
+    capabilities = CAPABILITIES[model.backend]
+    if capabilities.extensions:
+        return EngineChatRequest
+    return GuidedChatRequest if capabilities.response_format else ChatRequest
 
 
 def parse_completion(body: bytes, config: Config) -> Job:

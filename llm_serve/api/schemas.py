@@ -8,10 +8,13 @@ something which cannot be done is refused by name: by the model's capabilities i
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from llm_serve.backends.base import Guide
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -114,6 +117,38 @@ class ChatRequest(_Sampled):
     service_tier: Literal["auto", "default"] | None = None
     safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
     prompt_cache_key: str | None = Field(None, description="Accepted; has no effect.")
+
+
+class JsonFormat(_Body):
+    type: Literal["json_object"]
+
+
+class JsonSchema(_Body):
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class SchemaFormat(_Body):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class GuidedChatRequest(ChatRequest):
+    """The body of `POST /v1/chat/completions` for a model that can be held to JSON."""
+
+    response_format: TextFormat | JsonFormat | SchemaFormat | None = None  # type: ignore[assignment]
+
+    def guide(self) -> Guide | None:
+        """What the answer must obey."""
+        match self.response_format:
+            case JsonFormat():
+                return Guide()
+            case SchemaFormat(json_schema=schema):
+                return Guide(json.dumps(schema.schema_))
+            case _:
+                return None
 
 
 class CompletionRequest(_Sampled):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from llm_serve.backends import CAPABILITIES
+from llm_serve.backends import CAPABILITIES, UNTRIED
 from llm_serve.config import Config, ModelConfig
 from llm_serve.status import ModelStatus, ServerStatus
 
@@ -90,7 +90,10 @@ def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str
         "running": now.running,
         "queued": now.queued,
     }
+    if model.backend in UNTRIED:
+        view["untried"] = UNTRIED[model.backend]
     if now.info is not None:
+        view["engine_details"] = now.info.details
         view["context_length"] = now.info.context_length
         view["footprint_bytes"] = now.info.footprint_bytes
         view["dtype"] = now.info.dtype

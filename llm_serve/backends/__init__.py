@@ -41,8 +41,25 @@ CAPABILITIES: dict[str, Capabilities] = {
         tokenize=True,
         adapters=True,
     ),
+    "tensorrt_llm": Capabilities(
+        n=True,
+        seed=True,
+        penalties=True,
+        logit_bias=True,
+        logprobs=True,
+        top_logprobs=True,
+        top_k=True,
+        min_p=True,
+        response_format=True,
+    ),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
+
+
+UNTRIED: dict[str, str] = {
+    "tensorrt_llm": "written for TensorRT-LLM 1.2 and tested on a fake of it, not on hardware",
+}
+"""What a backend was not tried with; shown with each of its models."""
 
 
 def create(model: ModelConfig) -> Backend:
@@ -55,6 +72,10 @@ def create(model: ModelConfig) -> Backend:
         from llm_serve.backends.vllm.backend import VllmBackend
 
         return VllmBackend(model)
+    if model.backend == "tensorrt_llm":
+        from llm_serve.backends.tensorrt_llm import TensorrtBackend
+
+        return TensorrtBackend(model)
     from llm_serve.backends.transformers import TransformersBackend
 
     return TransformersBackend(model)
@@ -67,3 +88,7 @@ def check_engine(model: ModelConfig) -> None:
         from llm_serve.backends.vllm.backend import check_section
 
         check_section(model)
+    if model.backend == "tensorrt_llm":
+        from llm_serve.backends import tensorrt_llm
+
+        tensorrt_llm.check_section(model)

@@ -33,6 +33,13 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Guide:
+    """What the text must be: JSON, of this schema (JSON text) where there is one."""
+
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How one sequence is sampled. Ranges were checked by `llm_serve.api.schemas`.
 
@@ -53,6 +60,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    guide: Guide | None = None
     whole: bool = False
     """Nobody reads before the end: an engine may give everything at once."""
     adapter: str | None = None

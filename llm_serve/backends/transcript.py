@@ -81,14 +81,21 @@ class Transcript:
         self._cut = False  # by a stop string: what is held after it is never sent
         self.finish_reason: FinishReason | None = None
 
-    def extend(self, tokens: Tokens[int], *, finished: bool) -> Delta | None:
-        """The delta up to `tokens`, all of the sequence so far; None if nothing is new."""
+    def extend(
+        self, tokens: Tokens[int], *, finished: bool, ended: bool | None = None
+    ) -> Delta | None:
+        """The delta up to `tokens`, all of the sequence so far; None if nothing is new.
+
+        `ended`: whether a finished sequence ended by itself, where the engine tells; else the last
+        token does.
+        """
         before = self._seen
         pieces = []
         while self._seen < len(tokens) and self.finish_reason is None:
             pieces.append(self._push(tokens[self._seen]))
         if finished and self.finish_reason is None:
-            ended = bool(tokens) and tokens[-1] in self._eos
+            if ended is None:
+                ended = bool(tokens) and tokens[-1] in self._eos
             pieces.append(self._finish("stop" if ended else "length"))
         if self._seen == before and self.finish_reason is None:
             return None

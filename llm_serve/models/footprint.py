@@ -10,13 +10,13 @@ from llm_serve.config import (
     VLLM_CPU_CACHE_BYTES,
     EchoEngine,
     ModelConfig,
+    PassedOn,
     TransformersEngine,
-    VllmEngine,
 )
 from llm_serve.errors import LoadFailed
 from llm_serve.models import is_cached, resolve, weights_bytes
 
-Generating = TransformersEngine | VllmEngine
+Generating = TransformersEngine | PassedOn
 ENGINE_BYTES = 600 * 2**20
 """Python, torch and transformers in a fresh process, measured as resident on a CPU machine."""
 UNKNOWN_BYTES = 4 * 2**30
@@ -55,7 +55,7 @@ def _weights(folder: Path, config: dict[str, Any], engine: Generating) -> int:
 
 def _kv_cache(config: dict[str, Any], engine: Generating) -> int:
     """Keys and values of every layer and KV head, for as many tokens as the cache holds."""
-    if isinstance(engine, VllmEngine):
+    if isinstance(engine, PassedOn):
         return int(engine.arguments.get("kv_cache_memory_bytes") or VLLM_CPU_CACHE_BYTES)
     text = config.get("text_config", config)
     heads = int(text.get("num_attention_heads", 0))

@@ -26,6 +26,7 @@ from tests.cli.processes import ROOT, Server
 from tests.docs.readme import FILE, Block, blocks
 from tests.support import guide
 from tests.support.inprocess import echo
+from tests.support.tensorrt import importable
 
 CURL = "curl "
 SHELL = blocks("bash")
@@ -86,6 +87,8 @@ def test_commands_are_ones_that_there_are(block: Block) -> None:
                 name, _, extra = what.removesuffix("]").partition("[")
                 assert name == extras["name"]
                 assert extra in extras["optional-dependencies"]
+            case ["python", "-m", "pytest", "-m", mark]:
+                assert f'"{mark}: ' in (ROOT / "pyproject.toml").read_text()
             case ["python", "-m", module]:
                 assert find_spec(module) is not None
             case ["python", file] | ["serve", "run", file]:
@@ -123,6 +126,8 @@ def test_configurations_are_sound(block: Block, tmp_path: Path) -> None:
         file.write_text(block.text)
         config = read_serve_file(file).config
     for model in config.models:
+        if model.backend == "tensorrt_llm":
+            importable()
         if model.backend != "vllm" or find_spec("vllm") is not None:
             check_engine(model)
 

@@ -1,5 +1,5 @@
 """The guide's promises, kept by every backend: the same tests on echo and on the real small model
-in transformers and in vLLM.
+in transformers, in vLLM and in TensorRT-LLM (a fake of it where there is no GPU).
 
 The real model runs in float32, where an answer does not depend on who else is in the batch.
 """
@@ -73,14 +73,15 @@ def real_count() -> Callable[[list[dict[str, str]]], int]:
         pytest.param("echo", marks=pytest.mark.ray),
         pytest.param("transformers", marks=pytest.mark.model),
         pytest.param("vllm", marks=[pytest.mark.model, pytest.mark.vllm]),
+        pytest.param("tensorrt_llm", marks=[pytest.mark.model, pytest.mark.gpu]),
     ],
 )
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     if request.param == "echo":
         url, model, count = request.getfixturevalue("cluster").url, "echo/fast", _words
     else:
-        fixture = {"transformers": "real_url", "vllm": "vllm_url"}[request.param]
-        url = request.getfixturevalue(fixture)
+        fixture = {"transformers": "real", "vllm": "vllm", "tensorrt_llm": "tensorrt"}
+        url = request.getfixturevalue(f"{fixture[request.param]}_url")
         model = default_config().default_model.id
         count = request.getfixturevalue("real_count")
     with httpx.Client(base_url=url, timeout=240) as client:

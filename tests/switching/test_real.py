@@ -1,4 +1,4 @@
-"""The real small model under three ids and two dtypes, and room for one of them at a time."""
+"""The real small model under several ids, in two dtypes and two engines, and room for one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
 from tests.support.switching import ask, held, make_ready, said, shown, wait_for, wait_until_idle
+from tests.support.tensorrt import environment
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
-FULL, HALF, GONE = "small/full", "small/half", "small/gone"
+FULL, HALF, GONE, TENSORRT = "small/full", "small/half", "small/gone", "small/tensorrt"
 ONE_WORD = {"max_tokens": 8, "temperature": 0}
 
 
@@ -42,6 +43,8 @@ def cluster() -> Iterator[Cluster]:
             _entry(FULL, "float32"),
             _entry(HALF, "bfloat16"),
             _entry(GONE, "float32", source="/no/such/folder"),
+            {**_entry(TENSORRT, "float32"), "backend": "tensorrt_llm", "env": environment()}
+            | {"engine": {"dtype": "float32"}},
         ],
         "residency": {"max_resident": 1, "min_residency_s": 0.5, "max_wait_s": 5},
     }
@@ -95,14 +98,14 @@ def test_curl_gets_the_202_of_the_guide_and_then_its_answer(real: Api) -> None:
 
 def test_the_openai_sdk_gets_its_answer_from_each_by_turns(real: Api) -> None:
     with OpenAI(base_url=f"{real.client.base_url}/v1", api_key="x") as client:
-        for model in (FULL, HALF):
+        for model in (FULL, HALF, TENSORRT):
             answer = client.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": "Say hello"}], **ONE_WORD
             )
             assert (answer.choices[0].message.content or "").strip()
             view = shown(real, model)
             assert view["loaded"]
-            assert view["dtype"] == {FULL: "float32", HALF: "bfloat16"}[model]
+            assert view["dtype"] == {HALF: "bfloat16"}.get(model, "float32")
 
 
 def test_a_stream_ends_whole_while_the_other_is_asked_for(real: Api) -> None:

@@ -1,0 +1,1 @@
+"""The names of `tensorrt_llm.llmapi` that are used; the package sets them."""
