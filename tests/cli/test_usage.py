@@ -39,7 +39,10 @@ def test_version(run: Run) -> None:
     [
         (("--prot", "1"), "--port"),
         (("--port", "99999"), "65535"),
-        (("--backend", "foo"), "should be 'transformers' or 'echo', not 'foo'"),
+        (
+            ("--backend", "foo"),
+            "should be 'transformers', 'vllm', 'tensorrt_llm' or 'echo', not 'foo'",
+        ),
         (("--model", "no such model"), "write org/name"),
         (("--model", "wheel:nothing"), "wheel:dist==version/path/in/wheel"),
         (("--config", "missing.yaml"), "missing.yaml:1: cannot be read: No such file"),
