@@ -128,8 +128,8 @@ def test_a_broken_path_is_told_and_the_other_models_serve_on(real: Api) -> None:
     make_ready(real, FULL)
     message = refused(held(real, GONE), LoadFailed)
     assert "does not exist" in message
+    until(lambda: real.health()["status"] == "degraded", "its process is gone", seconds=30)
     assert GONE in real.health()["failed_models"]
-    until(lambda: real.health()["status"] == "degraded", "its process is gone")
     assert refused(ask(real, GONE), LoadFailed), "it cools down"
     assert said(held(real, FULL, "Say hello", **ONE_WORD)).strip()
     until(lambda: real.health()["status"] == "ok", "it has cooled down", seconds=40)
