@@ -84,10 +84,9 @@ def test_two_ingresses_share_one_truth(serve: Serve, switching: Cluster) -> None
         switching.processes("ray::ServeReplica:two:Ingress")[0].kill()
 
         def answered() -> bool:
-            try:
-                # Until HAProxy has its new list, an answer may be its own.
-                response = api.client.post(CHAT, json={"model": B, "messages": user("me")})
-                return response.status_code == 200
+            body = {"model": B, "messages": user("me")}
+            try:  # until HAProxy has its new list, an answer may be its own
+                return bool(api.client.post(CHAT, json=body).status_code == 200)
             except httpx.TransportError:
                 return False
 
