@@ -8,7 +8,6 @@ here, the same way as for every backend, so that stop strings and characters are
 from __future__ import annotations
 
 import asyncio
-import difflib
 import inspect
 import json
 import logging
@@ -18,6 +17,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_serve.backends import sections
 from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.transcript import Transcript, Vocabulary
@@ -156,16 +156,17 @@ class TensorrtBackend:
         room = room_for(prompt, sampling, self._config, context=self._longest, vocabulary=self._ids)
         logprobs: list[RawLogprob] = []
         transcript = Transcript(self._vocabulary, sampling, logprobs, self._eos)
-        try:
-            result = self._llm.generate_async(
-                inputs=list(prompt.token_ids),
-                sampling_params=self._params(sampling, room),
-                streaming=True,
-            )
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
+        result: Any = None
         finished = False
         try:
+            try:
+                result = self._llm.generate_async(
+                    inputs=list(prompt.token_ids),
+                    sampling_params=self._params(sampling, room),
+                    streaming=True,
+                )
+            except ValueError as error:
+                raise InvalidRequest(str(error)) from error
             async for output in result:
                 (sequence,) = output.outputs
                 finished = bool(output.finished)
@@ -191,7 +192,7 @@ class TensorrtBackend:
                 ) from error
             raise InternalError("The engine failed on this request.") from error
         finally:
-            if not finished:
+            if result is not None and not finished:
                 result.abort()
 
     def _params(self, sampling: Sampling, room: int) -> Any:
@@ -279,13 +280,7 @@ def check_keywords(section: Mapping[str, Any], model_id: str) -> None:
     known = {p.name for p in parameters if p.kind in named} - {"self"}
     arguments = getattr(package.llmapi, "TorchLlmArgs", None)
     known |= set(getattr(arguments, "model_fields", ()))
-    for key in section:
-        if key in OURS:
-            raise LoadFailed(f"{model_id}: engine.{key} cannot be set here: {OURS[key]}.")
-        if key not in known:
-            near = difflib.get_close_matches(key, known - OURS.keys(), n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            raise LoadFailed(f"{model_id}: TensorRT-LLM has no keyword {key!r}.{meant}")
+    sections.check_keys(section, known, OURS, model_id=model_id, engine="TensorRT-LLM")
 
 
 def check_section(model: ModelConfig) -> None:
@@ -336,6 +331,7 @@ def _reason(error: Exception, folder: Path) -> str:
 
 
 def _ends_the_engine(error: Exception) -> bool:
-    """Whether it is the engine that failed and not the request: TensorRT-LLM raises RequestError
-    for the latter (`tensorrt_llm.executor.utils`)."""
-    return type(error).__name__ != "RequestError"
+    """Whether it is the engine that failed and not the request, for which TensorRT-LLM raises
+    RequestError (`tensorrt_llm.executor.utils`), nor a mistake of ours."""
+    failed = isinstance(error, RuntimeError | OSError)
+    return failed and type(error).__name__ != "RequestError"

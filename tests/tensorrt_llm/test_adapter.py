@@ -135,10 +135,13 @@ def test_a_stop_string_aborts_the_rest(api: Api) -> None:
 
 
 @on_the_fake
-def test_errors_are_of_our_hierarchy(folder: Path) -> None:
+def test_errors_are_of_our_hierarchy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorrt_llm import FAIL_ENGINE, FAIL_REQUEST  # type: ignore[import-not-found]
 
     from tests.support.inprocess import serving
+
+    def dead(**_: Any) -> None:
+        raise RuntimeError("the executor has shut down")
 
     with serving(entry(folder, dtype="float32"), start_s=120) as api:
         refused(api.chat(FAIL_REQUEST), InternalError, None)
@@ -149,13 +152,15 @@ def test_errors_are_of_our_hierarchy(folder: Path) -> None:
         failing = asyncio.run_coroutine_threadsafe(backend.check_health(), api.loop)
         with pytest.raises(EngineDied):
             failing.result(5)
+        monkeypatch.setattr(fake(api), "generate_async", dead)
+        refused(api.chat("Hi."), EngineDied, None)
 
 
 @pytest.mark.parametrize(
     ("section", "said"),
     [
         ({"max_seq_length": 5}, "Did you mean max_seq_len?"),
-        ({"no_such_thing_at_all": 5}, "no keyword 'no_such_thing_at_all'"),
+        ({"no_such_thing_at_all": 5}, "no engine argument 'no_such_thing_at_all'"),
         ({"trust_remote_code": True}, OURS["trust_remote_code"]),
         ({"model": "x"}, OURS["model"]),
     ],

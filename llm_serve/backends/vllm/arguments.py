@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_serve.backends import sections
 from llm_serve.config import VLLM_CPU_CACHE_BYTES
 from llm_serve.errors import LoadFailed
 
@@ -85,13 +85,7 @@ def check_keys(section: Mapping[str, Any], model_id: str) -> None:
     from vllm.entrypoints.launchers.cli_args import BaseFrontendArgs
 
     known = _fields(AsyncEngineArgs) | _fields(BaseFrontendArgs)
-    for key in section:
-        if key in OURS:
-            raise LoadFailed(f"{model_id}: engine.{key} cannot be set here: {OURS[key]}.")
-        if key not in known:
-            near = difflib.get_close_matches(key, known - OURS.keys(), n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            raise LoadFailed(f"{model_id}: vLLM has no engine argument {key!r}.{meant}")
+    sections.check_keys(section, known, OURS, model_id=model_id, engine="vLLM")
 
 
 def first_line(error: Exception) -> str:
