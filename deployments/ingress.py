@@ -31,7 +31,6 @@ from llm_serve.status import ModelStatus, ServerStatus
 
 log = logging.getLogger("ray.serve")
 COMMENT_PERIOD_S = 3.0
-_SHOWN_WITHIN_S = 2.0
 _BULK = 256 * 1024
 """Characters above which a job goes by reference: by value, Ray's messages end at 4 MiB."""
 
@@ -100,8 +99,8 @@ class Ingress:
                 answer.cancel()
                 self._link.cancel(ticket)
         match effect:
-            case fx.Admitted(_, model, version):
-                self._link.admitted(model, version)
+            case fx.Admitted():
+                return
             case fx.Accepted(_, waiting):
                 raise accepted(waiting)
             case _:
@@ -149,8 +148,6 @@ class Ingress:
         effect = await self._link.ask(ev.Unload(f"unload-{uuid.uuid4().hex}", model_id))
         if not isinstance(effect, fx.Done):
             raise refusal(effect, model_id)
-        if self._link.may_send(model_id):  # what is shown next should be what was just done
-            await asyncio.wait({self._link.leaving(model_id)}, timeout=_SHOWN_WITHIN_S)
 
     async def _first(self, model: str, messages: AsyncGenerator[bytes, None]) -> bytes:
         """The message that a replica sends when it starts. Raises Readmit when the model leaves

@@ -21,7 +21,6 @@ import psutil
 
 from deployments.environment import applied, haproxy_is_on, serve_env, start_env
 from deployments.folder import own_folder
-from deployments.priority import yield_cores
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
 from deployments.warm import environment
@@ -108,7 +107,6 @@ class Cluster:
                 if health["status"] == "degraded":
                     self._raise_if_default_failed()
                 if health["status"] not in ("starting", "switching"):
-                    yield_cores(descendants())
                     return health
             if deadline is not None and time.monotonic() > deadline:
                 raise StartFailed(f"The server was not up after {timeout_s:.0f} seconds.")

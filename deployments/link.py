@@ -17,14 +17,16 @@ import ray
 from ray.exceptions import RayError
 
 from deployments.admission import Admission
-from deployments.director import Answer, Director
+from deployments.director import Director
 from deployments.names import director_name
-from deployments.reports import USAGE_PERIOD_S, View
+from deployments.reports import USAGE_PERIOD_S, Answer, Told, View
 from llm_serve.config import Config
 from llm_serve.residency import events as ev
 
 log = logging.getLogger("ray.serve")
 _RETRY_S = 0.2
+_SHOWN_WITHIN_S = 2.0
+"""An answer and its view leave the director together: if the view does not come, it has died."""
 
 
 class DirectorLink:
@@ -40,7 +42,6 @@ class DirectorLink:
         self._admission = admission
         self._director: Any = None
         self._ready: frozenset[str] = frozenset()
-        self._admitted: dict[str, int] = {}
         self._sequence = time.time_ns()  # above that of an earlier life of this name
         self._news = asyncio.Condition()
         self._left: dict[str, asyncio.Future[None]] = {}
@@ -50,14 +51,7 @@ class DirectorLink:
 
     def may_send(self, model: str) -> bool:
         """Whether requests may go to the model without asking (rule 8)."""
-        if model in self._ready:
-            return True
-        version = self._admitted.get(model)
-        return version is not None and (self.view is None or version > self.view.snapshot.version)
-
-    def admitted(self, model: str, version: int) -> None:
-        """The director let a request in at this snapshot version; older views do not undo it."""
-        self._admitted[model] = max(version, self._admitted.get(model, 0))
+        return model in self._ready
 
     def leaving(self, model: str) -> asyncio.Future[None]:
         """Done at the next view in which the model is not ready."""
@@ -67,19 +61,18 @@ class DirectorLink:
         return left
 
     async def changed(self, tick: int) -> int:
-        """The tick of the view once it is another than `tick`."""
-        async with self._news:
-            await self._news.wait_for(lambda: self.view is not None and self.view.tick != tick)
-            assert self.view is not None
-            return self.view.tick
+        """The tick of the view once it is past `tick`."""
+        return (await self._view_past(tick)).tick
 
     async def ask(self, question: ev.Request | ev.Load | ev.Unload) -> Answer:
-        """The answer, from the next director if this one dies. A hold goes on, it does not begin
-        anew."""
+        """The answer, once it shows in `view`: what a client asks next, it is told no older thing.
+
+        If the director dies, the answer of the next one: a hold goes on, it does not begin anew.
+        """
         began = time.monotonic()
         while True:
             try:
-                answer: Answer = await self._get().ask.remote(question)
+                told: Told = await self._get().ask.remote(question)
             except RayError as error:
                 log.warning("the director did not answer: %s", type(error).__name__)
                 self._director = None
@@ -88,7 +81,9 @@ class DirectorLink:
                     left = max(0.0, question.hold_s - (time.monotonic() - began))
                     question, began = replace(question, hold_s=left), time.monotonic()
             else:
-                return answer
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._view_past(told.tick - 1), _SHOWN_WITHIN_S)
+                return told.answer
 
     def cancel(self, ticket: str) -> None:
         """The client of a ticket left. Nothing waits for this."""
@@ -97,6 +92,12 @@ class DirectorLink:
     def bury(self, process: str) -> None:
         """Tells of a dead replica at once, before its reports are missed."""
         self._get().bury.remote(process)
+
+    async def _view_past(self, tick: int) -> View:
+        async with self._news:
+            await self._news.wait_for(lambda: self.view is not None and self.view.tick > tick)
+            assert self.view is not None
+            return self.view
 
     def _get(self) -> Any:
         if self._director is None:
@@ -134,7 +135,7 @@ class DirectorLink:
         self.view, self._ready = view, view.snapshot.ready()
         self._must_report.set()
         for model in list(self._left):
-            if not self.may_send(model):
+            if model not in self._ready:
                 self._left.pop(model).set_result(None)
         if before - self._ready:
             log.info("leaving: %s", ", ".join(sorted(before - self._ready)))

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from deployments.cores import settle
 from deployments.names import director_name
 from deployments.nodes import my_bins
 from deployments.reports import REPORT_PERIOD_S, ReplicaReport
@@ -83,6 +84,7 @@ class Model:
             gc.freeze()
             took = time.monotonic() - self._began
             self._tell(replace(self._report, state="ready", progress=None, info=info, load_s=took))
+            await asyncio.to_thread(settle)
         except LoadFailed as error:
             log.warning("%s could not be loaded: %s", self._report.model, error.message)
             self._tell(replace(self._report, state="failed", progress=None, error=error.message))

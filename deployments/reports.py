@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llm_serve.backends.base import LoadProgress, ModelInfo
-from llm_serve.residency.effects import Snapshot
+from llm_serve.residency import effects as fx
 
 REPORT_PERIOD_S = 2.0
 """A replica repeats its report so often, so that a restarted director knows all again."""
@@ -37,7 +37,18 @@ class ReplicaReport:
 class View:
     """What every ingress routes by: the newest snapshot, and what is known of loaded models."""
 
-    snapshot: Snapshot
+    snapshot: fx.Snapshot
     infos: Mapping[str, ModelInfo] = field(default_factory=dict)
     tick: int = 0
     """Grows with every change of either."""
+
+
+Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The director's answer to a question, and the tick of the view in which it is true."""
+
+    answer: Answer
+    tick: int

