@@ -312,12 +312,14 @@ def as_model(adapter: AdapterConfig) -> ModelConfig:
 
 
 def held_bytes() -> int:
-    """Resident memory of this process and of the engine's, which are its children."""
+    """Memory of this process and of the engine's, which are its children. What they share (the
+    libraries alone are near a GiB in each) counts once where the system tells it, as Linux does."""
     process = psutil.Process()
-    total = process.memory_info().rss
-    for child in process.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            total += child.memory_info().rss
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):
+            memory = one.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
     return int(total)
 
 
