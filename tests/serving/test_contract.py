@@ -68,7 +68,7 @@ def real_count() -> Callable[[list[dict[str, str]]], int]:
 
 
 @pytest.fixture(
-    scope="session",
+    scope="module",
     params=[
         pytest.param("echo", marks=pytest.mark.ray),
         pytest.param("transformers", marks=pytest.mark.model),

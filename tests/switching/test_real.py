@@ -132,7 +132,6 @@ def test_a_broken_path_is_told_and_the_other_models_serve_on(real: Api) -> None:
     assert GONE in real.health()["failed_models"]
     assert refused(ask(real, GONE), LoadFailed), "it cools down"
     assert said(held(real, FULL, "Say hello", **ONE_WORD)).strip()
-    until(lambda: real.health()["status"] == "ok", "it has cooled down", seconds=40)
 
 
 def test_the_eta_is_what_a_load_took(real: Api) -> None:

@@ -19,7 +19,7 @@ from tests.support.client import CHAT, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
-from tests.support.switching import held, make_ready, said, wait_for, wait_until_idle
+from tests.support.switching import held, make_ready, said, wait_until_idle
 from tests.support.waiting import until
 from tests.vllm.test_requests import FORCED, WEATHER
 
@@ -46,7 +46,7 @@ def cluster() -> Iterator[Cluster]:
         {**default, "id": CRAMPED, "backend": "vllm", "engine": cramped, "preload": False},
     ]
     # Whatever else the machine's memory is taken by, one of them fits.
-    residency = {"max_resident": 1, "memory_gb": 16}
+    residency = {"max_resident": 1, "memory_gb": 16, "warm_worker": False}
     with Cluster({"models": models, "residency": residency}) as cluster:
         yield cluster
 
@@ -125,7 +125,8 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
 
 
 def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Cluster) -> None:
-    """To those whose answers are rendered here, and to those of the engine's own server."""
+    """To those whose answers are rendered here, and to those of the engine's own server; and no
+    engine outlives a replica that is killed."""
     make_ready(both, VLLM)
     wait_until_idle(both)
     ours: dict[str, Any] = {"max_tokens": 4000, "ignore_eos": True}
@@ -152,7 +153,12 @@ def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Clu
         assert stream.error is not None
         assert stream.error["code"] == EngineDied.code
     answers(both, VLLM)
-    assert engine_of(cluster).pid != engine.pid
+    successor = engine_of(cluster)
+    assert successor.pid != engine.pid
+
+    psutil.Process(successor.ppid()).kill()
+    until(lambda: not successor.is_running(), "the engine is gone as well", seconds=10)
+    assert said(held(both, TORCH, **GREEDY))
 
 
 def test_what_only_the_engines_process_finds_out_is_told(both: Api) -> None:
@@ -160,15 +166,3 @@ def test_what_only_the_engines_process_finds_out_is_told(both: Api) -> None:
     assert "available KV cache memory" in message or "No available memory" in message
     assert "/root" not in message
     assert said(held(both, TORCH, **GREEDY))
-
-
-def test_no_engine_outlives_a_replica_that_is_killed(both: Api, cluster: Cluster) -> None:
-    make_ready(both, VLLM)
-    wait_until_idle(both)
-    engine = engine_of(cluster)
-    replica = psutil.Process(engine.ppid())
-    replica.kill()
-    until(lambda: not engine.is_running(), "the engine is gone as well", seconds=10)
-    wait_for(both, VLLM, "unloaded", "loading", "ready", "failed", seconds=60)
-    answers(both, VLLM)
-    assert engine_of(cluster).pid != engine.pid
