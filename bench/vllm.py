@@ -1,14 +1,17 @@
 """Our vLLM backend against vLLM's own server, same engine arguments, same machine, one run.
 
-    python -m bench.vllm [--rounds 2] [--clients 1,8,32] [--tokens 64,256] [--eager]
+    python -m bench.vllm [--rounds 3] [--clients 1,8,32] [--tokens 64,256] [--eager]
+        [--ray-llm PYTHON]
 
-Servers take turns, one at a time. Answers are greedy and as long as was asked, so that tokens need
-not be counted. `--eager` leaves out vLLM's compilation in both.
+All servers are up and take turns at each load, the others stopped. Answers are greedy and as long
+as was asked, so that tokens need not be counted. `--eager` leaves out vLLM's compilation in all.
+`--ray-llm` names a Python that has Ray Serve LLM; see `bench/ray_serve_llm.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -45,12 +48,22 @@ def servers(folder: Path, weights: Path, engine: dict[str, Any]) -> list[Server]
     ]
 
 
+def ray_serve_llm(python: str, weights: Path, engine: dict[str, Any]) -> Server:
+    """The peer that is nearest to us, with the vLLM that it supports."""
+    script = str(Path(__file__).with_name("ray_serve_llm.py"))
+    # `{port}` is filled in by `format`: the braces of JSON are doubled.
+    kwargs = json.dumps(engine).replace("{", "{{").replace("}", "}}")
+    command = [python, "-P", script, MODEL, str(weights), "{port}", kwargs]
+    return Server("Ray Serve LLM", command, "/v1/models", MODEL, model=MODEL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--tokens", default="64,256")
     parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--ray-llm", metavar="PYTHON")
     options = parser.parse_args()
     cells = [
         Cell(int(clients), stream, int(tokens))
@@ -66,7 +79,10 @@ def main() -> None:
     extra: dict[str, object] = {"temperature": 0, "ignore_eos": True}
     weights = resolve(default_config().default_model)
     with tempfile.TemporaryDirectory() as folder:
-        compare(servers(Path(folder), weights, engine), cells, options.rounds, count, extra).show()
+        peers = servers(Path(folder), weights, engine)
+        if options.ray_llm:
+            peers.append(ray_serve_llm(options.ray_llm, weights, engine))
+        compare(peers, cells, options.rounds, count, extra, together=True).show()
 
 
 if __name__ == "__main__":
