@@ -46,7 +46,7 @@ def cluster() -> Iterator[Cluster]:
         {**default, "id": CRAMPED, "backend": "vllm", "engine": cramped, "preload": False},
     ]
     # Whatever else the machine's memory is taken by, one of them fits.
-    residency = {"max_resident": 1, "memory_gb": 16, "warm_worker": False}
+    residency = {"max_resident": 1, "memory_gb": 16}
     with Cluster({"models": models, "residency": residency}) as cluster:
         yield cluster
 
@@ -90,7 +90,8 @@ def answers(api: Api, model: str) -> None:
 
 def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
     """There and back: every route of the engine waits for the same load, both backends say the
-    same, and a stream ends whole before its engine leaves."""
+    same, a stream ends whole before its engine leaves, and the cores that the engine computes on
+    are its own for as long."""
     make_ready(both, TORCH)
     wait_until_idle(both)
     question = "Count from one to fifty in words."
@@ -113,7 +114,13 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
     (call,) = tool.result().json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Paris")
     assert response.result().json()["object"] == "response"
-    assert engine_of(cluster)
+    (ingress,) = cluster.replicas("Ingress")
+    everywhere = set(psutil.Process().cpu_affinity() or ())
+    worker = max(engine_of(cluster).children(), key=lambda process: process.memory_info().rss)
+    busy = set(worker.cpu_affinity() or ())
+    if busy < everywhere:
+        spared = everywhere - busy
+        until(lambda: set(ingress.cpu_affinity() or ()) == spared, "the ingress makes room")
 
     with live(both, VLLM, question, **long) as stream, ThreadPoolExecutor(1) as pool:
         stream.read(1)
@@ -122,6 +129,7 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
         assert said(other.result())
     assert (stream.error, stream.done, stream.text) == (None, True, by_torch)
     assert not engines(cluster), "the engine leaves with its replica"
+    until(lambda: set(ingress.cpu_affinity() or ()) == everywhere, "no core is anyone's own")
 
 
 def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Cluster) -> None:
