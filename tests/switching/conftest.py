@@ -29,7 +29,7 @@ def slow(model: str, **fields: Any) -> dict[str, Any]:
     return echo(model, **{"load_s": 0.5, "token_s": 0.02, **fields})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def switching() -> Iterator[Cluster]:
     """Three models and room for one at `/`; `serve` adds other applications."""
     config = {"models": [slow(A), slow(B), slow(C)], "residency": ONE}
@@ -37,7 +37,7 @@ def switching() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _api(switching: Cluster) -> Iterator[Api]:
     with httpx.Client(base_url=switching.url, timeout=90) as client:
         yield Api(client)

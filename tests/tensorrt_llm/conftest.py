@@ -28,7 +28,7 @@ def entry(folder: Path, **engine: Any) -> dict[str, Any]:
     return {"id": MODEL, "backend": "tensorrt_llm", "source": str(folder), "engine": engine}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def api(folder: Path) -> Iterator[Api]:
     with serving(entry(folder, dtype="float32"), start_s=120) as api:
         assert [m.error for m in api.gateway.models.values()] == [None]

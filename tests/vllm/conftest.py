@@ -69,7 +69,7 @@ def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def api(folder: Path, adapter: Path) -> Iterator[Api]:
     model = {
         "id": MODEL,
