@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.client import Api
+from tests.support.client import KEPT, Api
 from tests.support.cluster import Cluster
 from tests.support.inprocess import echo
 from tests.support.waiting import until
@@ -19,7 +19,7 @@ STRICT_TIMEOUT_S = 1.0
 
 @pytest.fixture(scope="session")
 def server(cluster: Cluster) -> Iterator[Api]:
-    with httpx.Client(base_url=cluster.url, timeout=60) as client:
+    with httpx.Client(base_url=cluster.url, timeout=60, limits=KEPT) as client:
         yield Api(client)
 
 
@@ -51,5 +51,5 @@ def strict(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     url = cluster.deploy("strict", config)
     headers = {"authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
+    with httpx.Client(base_url=url, timeout=60, headers=headers, limits=KEPT) as client:
         yield Api(client)

@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 from llm_serve.config import default_config
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from tests.support import guide
-from tests.support.client import CHAT, Api, parse_frames, refused, user
+from tests.support.client import CHAT, KEPT, Api, parse_frames, refused, user
 from tests.support.sdk import clients, exercise, exercise_async
 from tests.support.streaming import live
 from tests.support.waiting import until
@@ -84,7 +84,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         url = request.getfixturevalue(f"{fixture[request.param]}_url")
         model = default_config().default_model.id
         count = request.getfixturevalue("real_count")
-    with httpx.Client(base_url=url, timeout=240) as client:
+    with httpx.Client(base_url=url, timeout=240, limits=KEPT) as client:
         yield Served(Api(client), model, count, limited=request.param != "echo")
 
 

@@ -18,6 +18,9 @@ from tests.support.errors import every_error
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
+KEPT = httpx.Limits(max_keepalive_connections=None, keepalive_expiry=None)
+"""For a client that threads share: of the idle connections that are too many or too old, httpcore
+closes now and then one that another thread has just taken."""
 _KINDS = {(cls.status, cls.type, cls.code) for cls in every_error()}
 
 

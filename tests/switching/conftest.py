@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deployments.schema import APPLICATION
-from tests.support.client import Api
+from tests.support.client import KEPT, Api
 from tests.support.cluster import Cluster
 from tests.support.inprocess import echo
 from tests.support.residents import Residents
@@ -39,7 +39,7 @@ def switching() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def _api(switching: Cluster) -> Iterator[Api]:
-    with httpx.Client(base_url=switching.url, timeout=90) as client:
+    with httpx.Client(base_url=switching.url, timeout=90, limits=KEPT) as client:
         yield Api(client)
 
 
@@ -76,7 +76,7 @@ def serve(switching: Cluster) -> Iterator[Serve]:
             config = {"models": list(models), "residency": ONE, **sections}
             url = switching.deploy(name, config)
             stack.callback(switching.delete, name)
-            client = httpx.Client(base_url=url, timeout=90)
+            client = httpx.Client(base_url=url, timeout=90, limits=KEPT)
             return Api(stack.enter_context(client))
 
         yield deploy

@@ -17,7 +17,7 @@ from openai import OpenAI
 from deployments.schema import APPLICATION
 from llm_serve.config import default_config
 from llm_serve.errors import LoadFailed
-from tests.support.client import Api, refused
+from tests.support.client import KEPT, Api, refused
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
@@ -56,7 +56,7 @@ def cluster() -> Iterator[Cluster]:
 def real(cluster: Cluster) -> Iterator[Api]:
     """The server; there is never more than one of the models in memory (rule 1)."""
     with (
-        httpx.Client(base_url=cluster.url, timeout=120) as client,
+        httpx.Client(base_url=cluster.url, timeout=120, limits=KEPT) as client,
         Residents(cluster.child.pid, APPLICATION) as watch,
     ):
         yield Api(client)

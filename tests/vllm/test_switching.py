@@ -15,7 +15,7 @@ import pytest
 from deployments.schema import APPLICATION
 from llm_serve.config import default_config
 from llm_serve.errors import EngineDied, LoadFailed
-from tests.support.client import CHAT, Api, refused, user
+from tests.support.client import CHAT, KEPT, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
@@ -55,7 +55,7 @@ def cluster() -> Iterator[Cluster]:
 def both(cluster: Cluster) -> Iterator[Api]:
     """The server; there is never more than one of the models in memory (rule 1)."""
     with (
-        httpx.Client(base_url=cluster.url, timeout=240) as client,
+        httpx.Client(base_url=cluster.url, timeout=240, limits=KEPT) as client,
         Residents(cluster.child.pid, APPLICATION) as watch,
     ):
         yield Api(client)
