@@ -37,7 +37,7 @@ def serve(
                 signals.listen()
                 _wait(cluster, terminal)
                 _greet(cluster, terminal)
-                with warm_worker(config, cluster.warm_folder):
+                with warm_worker(cluster.warm_folder):
                     cluster.join()
         except (Stopped, SystemExit):  # ray.init answers SIGTERM with SystemExit
             terminal.say("Stopped.")

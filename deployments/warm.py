@@ -1,10 +1,9 @@
 """A worker process that has the engine imported before a model needs one.
 
-Most of a switch to a small model is `import torch, transformers` in a fresh process, and a fifth of
-one to a model in vLLM, whose own processes import it all again. Ray gives the next replica an idle
-worker process where it has one in store, the newest first. So we ask Ray for one more and tell it
-what to import (`llm_serve.preload`): the next load starts at once. It costs the memory of the
-imports, and nothing else: no engine is made, nothing is put on an accelerator.
+Most of a switch to a small model is `import torch, transformers` in a fresh process. Ray gives the
+next replica an idle worker process where it has one in store, the newest first. So we ask Ray for
+one more and tell it what to import (`llm_serve.preload`): the next load starts at once. It costs
+the memory of the imports, and nothing else: no engine is made, nothing is put on an accelerator.
 
 A worker that has run a task will not do, Ray keeps those for tasks (tried with Ray 2.60); and a
 worker that imported torch without a GPU may never see the one that its replica is given, so where
@@ -18,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,36 +36,30 @@ _KEPT_S = 10**8
 """How long Ray may not end it for being idle."""
 _ROOM = 2 * 2**30
 """Bytes that must be free on the machine: models come first."""
-_COMMON = (
+_MODULES = (
     "ray.serve._private.replica",  # before ours: see deployments.inner
     "deployments.model",
     "llm_serve.execution",
+    "llm_serve.backends.transformers",
+    "llm_serve.backends.continuous",
+    "llm_serve.backends.checkpoint",
     "llm_serve.models",
+    "transformers.models.llama.modeling_llama",  # brings what the other architectures share
 )
-_OF_BACKEND = {
-    "transformers": (
-        "llm_serve.backends.transformers",
-        "llm_serve.backends.continuous",
-        "llm_serve.backends.checkpoint",
-        "transformers.models.llama.modeling_llama",  # brings what the other architectures share
-    ),
-    "vllm": ("llm_serve.backends.vllm.backend", "llm_serve.backends.vllm.engine"),
-}
 
 
-def modules(config: Config) -> tuple[str, ...]:
-    """What to import; nothing where no switch could gain: it takes another model, of an engine that
-    imports long."""
-    backends = {model.backend for model in config.models}
-    found = [names for backend, names in _OF_BACKEND.items() if backend in backends]
-    if not (config.residency.warm_worker and len(config.models) > 1 and found):
-        return ()
-    return (*_COMMON, *chain.from_iterable(found))
+def wanted(config: Config) -> bool:
+    """Whether a switch can happen that would gain: another model of an engine that imports long."""
+    return (
+        config.residency.warm_worker
+        and len(config.models) > 1
+        and any(model.backend == "transformers" for model in config.models)
+    )
 
 
 def environment(config: Config, folder: Path) -> Mapping[str, str]:
     """What Ray must start with. `folder` is this start's own."""
-    if not modules(config):
+    if not wanted(config):
         return {}
     orders = folder / "warm"
     orders.mkdir(mode=0o700)
@@ -75,13 +67,13 @@ def environment(config: Config, folder: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def warm_worker(config: Config, folder: Path | None) -> Iterator[None]:
+def warm_worker(folder: Path | None) -> Iterator[None]:
     """Keeps one warm worker on this machine until the end of the block. `folder` is what
     `environment` set; without one, nothing happens."""
     if folder is None:
         yield
         return
-    keeper = _Keeper(folder, modules(config))
+    keeper = _Keeper(folder)
     try:
         yield
     finally:
@@ -91,9 +83,8 @@ def warm_worker(config: Config, folder: Path | None) -> Iterator[None]:
 class _Keeper:
     """A thread that looks twice a second. It never raises, and nobody waits for it."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names = names
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="warm-worker", daemon=True).start()
 
@@ -132,7 +123,7 @@ class _Keeper:
             if worker is None:
                 worker = _idle_since(began)
                 if worker is not None:
-                    (self._folder / f"{worker.pid}").write_text("\n".join(self._names))
+                    (self._folder / f"{worker.pid}").write_text("\n".join(_MODULES))
             elif (self._folder / f"{worker.pid}{DONE}").exists() or not _still_idle(worker):
                 return worker
         return worker

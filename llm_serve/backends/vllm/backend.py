@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
@@ -45,6 +46,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 _DIED = "The engine died while it worked on this request; send it again."
+_QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anyone
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
+}
+"""Set before the import, unless the person has set them."""
 
 
 class VllmBackend:
@@ -66,6 +74,8 @@ class VllmBackend:
     async def load(self, report: Report) -> ModelInfo:
         from llm_serve.models import resolve
 
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
         folder = await asyncio.to_thread(resolve, self._config, report)
         adapters = {
             adapter.id: await asyncio.to_thread(resolve, as_model(adapter), report)
@@ -91,7 +101,9 @@ class VllmBackend:
         """Starts the engine; returns the bytes held before. Takes a minute and more."""
         held_before = held_bytes()
         try:
-            from llm_serve.backends.vllm.engine import AsyncLLM, UsageContext, current_platform
+            from vllm.platforms import current_platform
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise LoadFailed(not_installed()) from error
         from llm_serve.backends.vllm.arguments import engine_args, first_line, server_args
@@ -122,9 +134,10 @@ class VllmBackend:
     async def _open(self, adapters: Mapping[str, Path]) -> None:
         """vLLM's server over the engine, not listening anywhere."""
         from starlette.datastructures import State
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
         from vllm.lora.request import LoRARequest
 
-        from llm_serve.backends.vllm.engine import build_app, init_app_state
         from llm_serve.backends.vllm.inner_server import InnerServer
 
         tasks = await self._engine.get_supported_tasks()
