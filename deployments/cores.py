@@ -71,15 +71,17 @@ class Place(NamedTuple):
             frozenset(os.sched_getaffinity(process.pid)), os.sched_getscheduler(process.pid)
         )
         for thread in process.threads() if now != self else ():
-            os.sched_setaffinity(thread.id, self.cores)
-            os.sched_setscheduler(thread.id, self.policy, os.sched_param(0))
+            with suppress(OSError):  # threads end
+                os.sched_setaffinity(thread.id, self.cores)
+                os.sched_setscheduler(thread.id, self.policy, os.sched_param(0))
 
 
 def _settle(process: psutil.Process, place: Place) -> None:
     control = is_control_plane(process)
     if control and process.nice() != NICENESS:
         for thread in process.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, NICENESS)
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread.id, NICENESS)
     if control or _is_serving(process):
         place.take(process)
 

@@ -84,7 +84,6 @@ class Model:
             gc.freeze()
             took = time.monotonic() - self._began
             self._tell(replace(self._report, state="ready", progress=None, info=info, load_s=took))
-            await asyncio.to_thread(settle)
         except LoadFailed as error:
             log.warning("%s could not be loaded: %s", self._report.model, error.message)
             self._tell(replace(self._report, state="failed", progress=None, error=error.message))
@@ -92,6 +91,8 @@ class Model:
             log.exception("%s could not be loaded", self._report.model)
             reason = "The load failed in an unexpected way; the replica's log has it."
             self._tell(replace(self._report, state="failed", progress=None, error=reason))
+        else:  # no load fails by it, and no request waits for it
+            self._settling = self._loop.run_in_executor(None, settle)
 
     def _on_progress(self, progress: LoadProgress) -> None:
         """Called from any thread."""

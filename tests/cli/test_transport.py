@@ -146,6 +146,7 @@ def test_rays_template_still_has_what_we_change() -> None:
     from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE as TEMPLATE
 
     for line in (
+        "\ndefaults\n",
         "frontend prometheus\n    bind :{{",
         "frontend http_frontend\n    bind {{",
         "listen stats\n  bind *:{{",

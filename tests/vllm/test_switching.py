@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,7 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
     if busy < everywhere:
         spared = everywhere - busy
         until(lambda: set(ingress.cpu_affinity() or ()) == spared, "the ingress makes room")
+        until(lambda: os.sched_getscheduler(ingress.pid) == os.SCHED_BATCH, "it lets vLLM go first")
 
     with live(both, VLLM, question, **long) as stream, ThreadPoolExecutor(1) as pool:
         stream.read(1)
@@ -130,6 +132,7 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
     assert (stream.error, stream.done, stream.text) == (None, True, by_torch)
     assert not engines(cluster), "the engine leaves with its replica"
     until(lambda: set(ingress.cpu_affinity() or ()) == everywhere, "no core is anyone's own")
+    until(lambda: os.sched_getscheduler(ingress.pid) == os.SCHED_OTHER, "nobody goes first")
 
 
 def test_an_engine_that_is_killed_is_told_and_comes_back(both: Api, cluster: Cluster) -> None:
