@@ -26,6 +26,7 @@ from llm_serve.residency.effects import (
     Target,
 )
 from llm_serve.residency.state import Model, Phase
+from tests.residency.invariants import check
 
 Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
 
@@ -118,7 +119,7 @@ class World:
                     self.known[model] = Known(footprint, load_s)
                 case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
                     self._answered(effect)
-        self.check()
+        check(self)
         return self.effects
 
     def _answered(self, answer: Answer) -> None:
@@ -187,7 +188,7 @@ class World:
             self.cooldown_until[name] = model.cooldown_until
             return
         if loading:
-            assert any(w != name for w in self._waiting()) or waited, "rule 7: nobody needed it"
+            assert any(w != name for w in self.waiting()) or waited, "rule 7: nobody needed it"
             assert not model.pinned, "rule 10"
             assert not [t for t in self.open.values() if t.model == name], "rule 7: it had waiters"
         else:
@@ -385,104 +386,11 @@ class World:
                 hold = max(asked.until - self.now, 0.0) if asked.held else None
                 self.ask(ticket, asked.model, hold, asked.ingress)
 
-    # -- the rules -----------------------------------------------------------------------------
+    # -- who waits -----------------------------------------------------------------------------
 
-    def _waiting(self) -> list[str]:
-        return [m.spec.model for m in self._queue()]
+    def waiting(self) -> list[str]:
+        return [m.spec.model for m in self.queue()]
 
-    def _queue(self) -> list[Model]:
+    def queue(self) -> list[Model]:
         models = [m for m in self.scheduler.models.values() if m.queued_for_load(self.now)]
         return sorted(models, key=lambda m: (m.since or 0.0, m.spec.model))
-
-    def check(self) -> None:
-        self._rule_1()
-        self._rule_3()
-        self._rules_5_and_7()
-        self._rule_6()
-        self._rule_10()
-        scheduler = self.scheduler
-        assert scheduler.snapshot == scheduler._picture(), "the published picture is stale"
-        for name in scheduler.snapshot.ready():
-            assert self.target[name].replicas, "rule 8: shown as ready after it was stopped"
-
-    def need(self, name: str, bin_name: str) -> int:
-        return self.scheduler.models[name].need(self.capacity[bin_name])
-
-    def _rule_1(self) -> None:
-        used = dict.fromkeys(self.capacity, 0)
-        for process in self.processes:
-            for name in process.bins:
-                used[name] += self.need(process.model, name)
-        for name, size in used.items():
-            assert size <= self.capacity[name], f"rule 1: {name} holds {size}"
-        limit = self.knobs.max_resident
-        assert limit is None or len({p.model for p in self.processes}) <= limit, "rule 1"
-
-    def _rule_3(self) -> None:
-        for ticket, asked in self.open.items():
-            assert asked.held, f"rule 3: {ticket} got no 202"
-            assert asked.until > self.now, f"rule 3: {ticket} hangs"
-        told = {t for m in self.scheduler.models.values() for t in m.tickets}
-        assert told == set(self.open), "rule 3: a request was lost"
-
-    def _protected(self, model: Model) -> bool:
-        knobs, up = self.knobs, self.now - model.ready_at
-        if model.pinned or model.phase is Phase.LOADING:
-            return model.pinned or model.demand(self.now) or model.phase_at == self.now
-        return up < max(knobs.min_residency_s, knobs.settle_s) or (
-            not model.claimed and model.lease_until > self.now
-        )
-
-    def _rules_5_and_7(self) -> None:
-        scheduler = self.scheduler
-        queue = self._queue()
-        if not queue or not scheduler._recovered or scheduler._stopping:
-            return
-        head = queue[0]
-        overdue = head.since is not None and self.now - head.since >= self.knobs.max_wait_s
-        models = scheduler.models.values()
-        staying = [m for m in models if m.shares and not m.leaving]
-        kept = [m for m in staying if self._protected(m)]
-        idle_loads = [m for m in staying if m.phase is Phase.LOADING and not self._protected(m)]
-        if overdue and self._would_fit(head, kept):
-            assert self._would_fit(head, staying), "rule 5: overdue, and nobody makes room"
-        rest = [m for m in staying if m not in idle_loads]
-        if idle_loads and self._would_fit(head, rest):
-            assert self._would_fit(head, staying), "rule 7: a load that nobody wants blocks"
-
-    def _would_fit(self, head: Model, others: list[Model]) -> bool:
-        limit = self.knobs.max_resident
-        if limit is not None and len([m for m in others if m is not head]) >= limit:
-            return False
-        free = dict(self.capacity)
-        for other in others:
-            for share in other.shares[: 1 if other.shedding else None]:
-                for name, size in share.each.items():
-                    free[name] -= size
-        nodes: dict[str, int] = {}
-        for name, size in free.items():
-            if head.need(self.capacity[name]) <= size:
-                node = name.rsplit("/", 1)[0]
-                nodes[node] = nodes.get(node, 0) + 1
-        return any(n >= head.spec.bins for n in nodes.values())
-
-    def _rule_6(self) -> None:
-        status = self.scheduler.snapshot.status
-        if any(until > self.now for until in self.cooldown_until.values()):
-            assert status in ("degraded", "starting", "draining"), "rule 6: not degraded"
-
-    def _rule_10(self) -> None:
-        scheduler = self.scheduler
-        for model in scheduler.models.values():
-            keep = model.spec.keep_alive_s
-            keep = self.knobs.keep_alive_s if keep is None else keep
-            if model.phase is Phase.READY and keep is not None and not model.pinned:
-                idle = not model.in_flight and not model.demand(self.now)
-                old = self.now - max(model.last_used, model.phase_at) >= max(keep, 1e-9)
-                assert not (idle and old), "rule 10: idle above keep_alive_s"
-        if scheduler.snapshot.status == "ok" and scheduler._recovered:
-            for name, spec in self.specs.items():
-                if spec.preload:
-                    model = scheduler.models[name]
-                    tried = name in self.first_up or model.failures or model.last_error
-                    assert tried, "rule 10: ok before the preloads were up"

@@ -1,0 +1,149 @@
+"""Who may be in memory: rules 1 and 10.
+
+The numbers are those of `llm_serve/residency/DESIGN.md`.
+"""
+
+from __future__ import annotations
+
+from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import events as ev
+from llm_serve.residency.effects import Conflict, Failed
+from tests.residency.steps import GPU, KNOBS, come_up, pass_time, resident, world
+
+# -- rule 1: the budget --------------------------------------------------------------------------
+
+
+def test_rule_1_a_draining_model_holds_its_share() -> None:
+    here = world()
+    resident(here, "a")
+    here.send("i1", "a")  # a long answer
+    here.deliver_all()
+    here.ask("t", "b", 1000.0)
+    pass_time(here, 80)
+    assert here.target["a"].replicas == 0
+    assert here.loads == ["a"], "b may not start while a drains"
+    here.finish("i1", "a")
+    here.gone("a")
+    assert here.loads == ["a", "b"]
+
+
+def test_rule_1_two_that_fit_are_both_resident() -> None:
+    here = world(ModelSpec("a", 60), ModelSpec("b", 40))
+    resident(here, "a")
+    resident(here, "b")
+    assert here.scheduler.snapshot.ready() == {"a", "b"}
+
+
+def test_rule_1_max_resident_counts_the_draining() -> None:
+    here = world(ModelSpec("a", 1), ModelSpec("b", 1), knobs=Knobs(max_resident=1))
+    resident(here, "a")
+    here.ask("t", "b", 1000.0)
+    here.deliver_all()
+    assert here.loads == ["a"]
+    here.gone("a")
+    assert here.loads == ["a", "b"]
+
+
+def test_rule_1_an_estimate_is_corrected_by_what_was_measured() -> None:
+    here = world(ModelSpec("a", 30), ModelSpec("b", 50))
+    here.specs["a"] = ModelSpec("a", 60)
+    here.ask("t", "a", 1000.0)
+    come_up(here, "a")
+    here.wait(20)
+    here.ask("u", "b", 1000.0)
+    assert here.loads == ["a"], "60 and 50 do not fit, whatever was declared"
+    assert here.known["a"] == Known(60, 5.0)
+
+
+def test_rule_1_who_overfills_a_bin_by_measurement_makes_room() -> None:
+    scheduler = Scheduler([ModelSpec("a", 50), ModelSpec("b", 50)], GPU, KNOBS)
+    scheduler.handle(ev.Recovered(), 0)
+    for name in "ab":
+        scheduler.handle(ev.Load(name, name), 0)
+    scheduler.handle(ev.Up("a", "a-1", 50, 1), 1)
+    scheduler.handle(ev.Up("b", "b-1", 90, 1), 2)
+    assert len(scheduler.snapshot.ready()) == 2, "it does run"
+    scheduler.handle(ev.Tick(), 60)
+    assert len(scheduler.snapshot.ready()) == 1
+
+
+def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
+    bins = {"n1/g0": 100, "n2/g0": 100, "n2/g1": 100}
+    here = world(ModelSpec("x", 10, exclusive=True), ModelSpec("d", 150, bins=2), bins=bins)
+    here.ask("t", "d", 1000.0)
+    assert here.target["d"].bins == (("n2/g0", "n2/g1"),)
+    here.ask("u", "x", 1000.0)
+    assert here.target["x"].bins == (("n1/g0",),)
+
+
+def test_rule_1_what_can_never_fit_is_said_at_once() -> None:
+    here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 101), ModelSpec("c", 60))
+    come_up(here, "a")
+    here.ask("t", "b", 1000.0)
+    here.ask("u", "c")
+    for ticket in "tu":
+        answer = here.answers[ticket][0]
+        assert isinstance(answer, Failed)
+        assert "needs" in answer.reason
+
+
+def test_rule_1_spare_room_becomes_replicas_and_is_taken_back() -> None:
+    here = world(ModelSpec("a", 30, max_replicas=3), ModelSpec("b", 50))
+    resident(here, "a")
+    here.send("i1", "a")
+    here.report("i1", queued=5)
+    assert here.target["a"].replicas == 2
+    here.up("a")
+    here.report("i1", queued=5)
+    assert here.target["a"].replicas == 3
+    here.up("a")
+    here.ask("t", "b", 1000.0)
+    assert here.target["a"].replicas == 1
+    assert "a" in here.scheduler.snapshot.ready(), "the model itself stays"
+    here.shed("a")
+    assert here.loads == ["a", "b"]
+
+
+# -- rule 10: who stays --------------------------------------------------------------------------
+
+
+def test_rule_10_pinned_stays_and_the_other_is_told_so() -> None:
+    here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 60))
+    come_up(here, "a")
+    pass_time(here, 20)
+    here.ask("t", "b", 1000.0)
+    assert isinstance(here.answers["t"][0], Failed)
+    pass_time(here, 200)
+    assert here.scheduler.snapshot.ready() == {"a"}
+    here.unload("u", "a")
+    assert isinstance(here.answers["u"][0], Conflict)
+
+
+def test_rule_10_a_pinned_model_comes_back_after_its_cooldown() -> None:
+    here = world(ModelSpec("a", 60, pinned=True))
+    here.fail("a")
+    here.gone("a")
+    here.wait(KNOBS.cooldown_s - 1)
+    assert here.loads == ["a"]
+    here.wait(1)
+    assert here.loads == ["a", "a"]
+
+
+def test_rule_10_keep_alive_global_and_per_model() -> None:
+    specs = ModelSpec("a", 40), ModelSpec("b", 40, keep_alive_s=50)
+    here = world(*specs, knobs=Knobs(keep_alive_s=300))
+    resident(here, "a")
+    resident(here, "b")
+    pass_time(here, 50)
+    assert here.scheduler.snapshot.ready() == {"a"}
+    pass_time(here, 300)
+    assert not here.scheduler.snapshot.ready()
+
+
+def test_rule_10_preloads_are_up_before_ok() -> None:
+    here = world(ModelSpec("a", 40, preload=True), ModelSpec("b", 40, preload=True))
+    assert here.scheduler.snapshot.status == "starting"
+    here.up("a")
+    assert here.scheduler.snapshot.status == "starting"
+    here.up("b")
+    assert here.scheduler.snapshot.status == "ok"
