@@ -1,6 +1,6 @@
 """The environment that Ray must start in: `serve.env`, and what each start has for itself.
 
-The only place that writes environment variables.
+The only place that writes those of a whole server.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from llm_serve.models import cache_root
 
 ROOT = Path(__file__).resolve().parent.parent
 _SERVE_ENV = Path(__file__).with_name("serve.env")
@@ -50,6 +52,18 @@ def start_env(folder: Path, host: str, longest_answer_s: float) -> dict[str, str
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_answer_s) + _STOP_SLACK_S),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "PYTHONPATH": _python_path(),
+        **_temporary(folder),
+    }
+
+
+def _temporary(folder: Path) -> dict[str, str]:
+    """What the server's processes leave in their temporary folder, as vLLM leaves three files with
+    every load, goes with this start. Ray's logs stay, and so does what torch has compiled."""
+    compiled = cache_root().absolute() / "torchinductor"
+    return {
+        "TMPDIR": str(folder),
+        "RAY_TMPDIR": os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp",
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(compiled),
     }
 
 

@@ -13,7 +13,7 @@ from deployments.ingress import Ingress
 from deployments.model import Model
 from deployments.names import deployment_of
 from deployments.nodes import gpus_of
-from llm_serve.config import Config, ModelConfig
+from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.keys import read_keys
 
 DRAIN_SLACK_S = 10.0
@@ -38,6 +38,7 @@ def build(config: Config) -> serve.Application:
 
 
 def _model(model: ModelConfig, config: Config) -> serve.Application:
+    model, placement = _placed(model)
     return serve.deployment(
         Model,
         name=deployment_of(model.id),
@@ -58,22 +59,28 @@ def _model(model: ModelConfig, config: Config) -> serve.Application:
             downscale_delay_s=0,
             downscale_to_zero_delay_s=0,
         ),
-        **_placement(model),
+        **placement,
     ).bind(model)
 
 
-def _placement(model: ModelConfig) -> dict[str, Any]:
-    """What Ray reserves for one replica. With several GPUs the replica's own process takes none:
-    the engine starts one worker on each bundle (vLLM's Ray executor finds the group it is in)."""
+def _placed(model: ModelConfig) -> tuple[ModelConfig, dict[str, Any]]:
+    """The model as its replica gets it, and what Ray reserves for one.
+
+    A parallel vLLM engine has a placement group, a GPU a bundle. The replica's own process takes
+    none of them: vLLM's Ray executor starts a worker on each. All are on one node, as the residency
+    scheduler plans it. Any other engine finds the GPUs of its replica in CUDA_VISIBLE_DEVICES.
+    """
     gpus = gpus_of(model)
     actor: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus}
     if model.env:
         actor["runtime_env"] = {"env_vars": dict(model.env)}
-    if gpus <= 1:
-        return {"ray_actor_options": actor}
+    if gpus <= 1 or not isinstance(model.engine, VllmEngine) or not model.engine.on_ray(gpus):
+        return model, {"ray_actor_options": actor}
+    # vLLM would look for the GPUs among those that the replica's process sees, and find too few.
+    engine = VllmEngine(**{**model.engine.arguments, "distributed_executor_backend": "ray"})
     actor["num_gpus"] = 0
-    return {
+    return model.model_copy(update={"engine": engine}), {
         "ray_actor_options": actor,
         "placement_group_bundles": [{"CPU": 0, "GPU": 1} for _ in range(int(gpus))],
-        "placement_group_strategy": "PACK",
+        "placement_group_strategy": "STRICT_PACK",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -44,6 +45,8 @@ class Model:
         self._began = time.monotonic()
         self._backend = create(config)
         context = serve.get_replica_context()
+        # For an engine's own processes that join Ray: this cluster, not one that they find.
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         self._director: Any = None
         self._app = context.app_name
         self._report = ReplicaReport(

@@ -27,6 +27,7 @@ def scheduler_for(
             min_residency_s=residency.min_residency_s,
             max_wait_s=residency.max_wait_s,
             keep_alive_s=residency.keep_alive_s,
+            load_stall_s=residency.load_stall_s,
             max_pending_switches=residency.max_pending_switches,
             drain_timeout_s=config.server.inference_timeout_s + _DRAIN_SLACK_S,
         ),

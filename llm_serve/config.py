@@ -90,6 +90,12 @@ class VllmEngine(PassedOn):
         must render them."""
         return not _SHAPING.isdisjoint(self.arguments)
 
+    def on_ray(self, gpus: float) -> bool:
+        """Whether Ray starts the engine's workers, one on each of `gpus`: it does, unless
+        `distributed_executor_backend` says otherwise or the GPUs are not one a worker."""
+        executor = self.arguments.get("distributed_executor_backend", "ray")
+        return executor == "ray" and self.gpus == gpus
+
 
 class EchoEngine(_Tree):
     """How the echo backend behaves; for tests of transport and scheduling."""
@@ -189,8 +195,18 @@ class ModelConfig(_Tree):
         None, gt=0, description="Memory of one replica, GiB; null: estimated, then measured."
     )
     num_gpus: float | None = Field(
-        None, ge=0, le=64, description="null: 1 where the cluster has a GPU, else 0."
+        None,
+        ge=0,
+        le=64,
+        description="null: where the cluster has GPUs, 1 or what the engine's parallel sizes need.",
     )
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _several_are_whole(cls, num_gpus: float | None) -> float | None:
+        if num_gpus is not None and num_gpus > 1 and num_gpus % 1:
+            raise ValueError("above 1 it must be whole: only a single GPU can be shared")
+        return num_gpus
 
     @field_validator("engine", mode="before")
     @classmethod
@@ -240,6 +256,9 @@ class Residency(_Tree):
     )
     keep_alive_s: float | None = Field(
         None, ge=0, description="An idle model leaves after so long; null: when others need room."
+    )
+    load_stall_s: float = Field(
+        900.0, gt=0, le=86400, description="A load that gets no further for so long has failed."
     )
     max_pending_switches: int = Field(
         32, ge=1, le=10000, description="Models that may wait for their turn; past it 409."

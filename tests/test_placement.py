@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from llm_serve.config import ModelConfig
+from llm_serve.config import ModelConfig, VllmEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's import of itself
 
 
-def placement(**fields: Any) -> dict[str, Any]:
-    from deployments.graph import _placement
+def placed(**fields: Any) -> tuple[ModelConfig, dict[str, Any]]:
+    from deployments.graph import _placed
 
-    return _placement(ModelConfig.model_validate({"id": "m", **fields}))
+    return _placed(ModelConfig.model_validate({"id": "m", **fields}))
+
+
+def placement(**fields: Any) -> dict[str, Any]:
+    return placed(**fields)[1]
 
 
 def test_one_gpu_is_the_replicas_own() -> None:
@@ -24,14 +28,39 @@ def test_one_gpu_is_the_replicas_own() -> None:
 
 
 def test_parallel_engines_get_a_bundle_for_each_worker() -> None:
-    """The replica's own process takes no GPU: its engine's workers do."""
+    """The replica's own process takes no GPU: its engine's workers do, which Ray starts."""
     engine = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
-    model = ModelConfig.model_validate({"id": "m", "backend": "vllm", "engine": engine})
-    assert model.engine.gpus == 4  # type: ignore[union-attr]
-    options = placement(backend="vllm", engine=engine, num_gpus=4)
+    model, options = placed(backend="vllm", engine=engine, num_gpus=4)
+    assert isinstance(model.engine, VllmEngine)
+    assert model.engine.gpus == 4
+    assert model.engine.arguments == {**engine, "distributed_executor_backend": "ray"}
     assert options["ray_actor_options"]["num_gpus"] == 0
     assert options["placement_group_bundles"] == [{"CPU": 0, "GPU": 1}] * 4
-    assert options["placement_group_strategy"] == "PACK"
+    assert options["placement_group_strategy"] == "STRICT_PACK"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"backend": "tensorrt_llm", "engine": {"tensor_parallel_size": 2}},
+        {"backend": "transformers"},
+        {"backend": "vllm", "engine": {"data_parallel_size": 2}},
+        {
+            "backend": "vllm",
+            "engine": {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"},
+        },
+    ],
+)
+def test_engines_that_start_their_own_workers_see_all_gpus(fields: dict[str, Any]) -> None:
+    model, options = placed(**fields, num_gpus=2)
+    assert options["ray_actor_options"]["num_gpus"] == 2
+    assert "placement_group_bundles" not in options
+    assert model == ModelConfig.model_validate({"id": "m", **fields, "num_gpus": 2})
+
+
+def test_no_part_of_a_second_gpu() -> None:
+    with pytest.raises(ValueError, match="only a single GPU can be shared"):
+        placement(backend="vllm", num_gpus=1.5)
 
 
 def test_the_environment_reaches_the_engine() -> None:

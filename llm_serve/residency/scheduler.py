@@ -273,7 +273,7 @@ class Scheduler:
         """The deadlines of one model."""
         knobs = self.knobs
         if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
-            self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s", now)
+            self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s (load_stall_s)", now)
         if model.phase is Phase.LOADING and not model.replicas:
             lost = any(b not in self.lifecycle.capacity for s in model.shares for b in s.bins)
             if lost:  # Ray would wait for a node that is gone; its turn comes again elsewhere

@@ -28,6 +28,7 @@ class Nodes:
 
     def __init__(self, config: Config, port: int) -> None:
         import ray
+        from ray._common.utils import reset_ray_address
         from ray.cluster_utils import Cluster
         from ray.serve._private.api import serve_start
         from ray.serve.schema import ServeDeploySchema
@@ -41,6 +42,7 @@ class Nodes:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        reset_ray_address()  # as under llm-serve: no file says which cluster was started last
         schema = ServeDeploySchema.model_validate(deploy_schema(config, DEFAULT_HOST, port))
         options = schema.http_options.model_dump()
         serve_start(http_options=options, proxy_location="HeadOnly").deploy_apps(schema)

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from tests.switching.conftest import ONE, A, B, Serve, slow
 
 pytestmark = pytest.mark.ray
-BAD, CRASH, HUGE = "echo/bad", "echo/crash", "echo/huge"
+BAD, CRASH, HUGE, HANGS = "echo/bad", "echo/crash", "echo/huge", "echo/hangs"
 REASON = "The weights are damaged; pull them again."
 
 
@@ -41,8 +41,9 @@ def test_a_failed_load_is_told_to_all_that_wait_and_disturbs_nobody(
         slow(BAD, load_s=2, load_error=REASON),
         slow(CRASH, exit_on_load=True),
         slow(HUGE, footprint_gb=100_000),
+        slow(HANGS, load_s=3600),
     ]
-    api = serve("broken", *models, residency={**ONE, "max_resident": 2})
+    api = serve("broken", *models, residency={**ONE, "max_resident": 2, "load_stall_s": 3})
     pid = switching.child.pid
     text = "word " * 600
     with live(api, A, text) as stream, Residents(pid, "broken") as watch:
@@ -69,6 +70,10 @@ def test_a_failed_load_is_told_to_all_that_wait_and_disturbs_nobody(
         message = refused(held(api, HUGE), LoadFailed)
         assert "100000.0 GiB" in message
         assert watch.loads(HUGE) == 0
+
+        # One that gets no further.
+        assert "no progress for 3 s" in refused(held(api, HANGS), LoadFailed)
+        _degraded(api, HANGS)
 
         # The broken ones hold no place: another model is loaded beside A.
         assert said(held(api, B, "and me")) == "and me"

@@ -8,35 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
-import psutil
 import pytest
 
 from deployments.schema import APPLICATION
 from tests.support.client import Api
-from tests.support.cluster import Cluster
+from tests.support.nodes import NodesCluster, wait_until_ok
 from tests.support.residents import Residents
 from tests.support.switching import held, said, shown
 from tests.support.waiting import until
 from tests.switching.conftest import ONE, A, B, C, slow
 
 pytestmark = pytest.mark.ray
-
-
-class NodesCluster(Cluster):
-    """Nodes come and go; the head stays."""
-
-    child_module = "tests.support.nodes_child"
-
-    def add(self, gpus: int = 1) -> int:
-        node: int = self._send({"add": gpus})["node"]
-        return node
-
-    def remove(self, node: int) -> None:
-        self._send({"remove": node})
-
-    def nodes_of(self, watch: Residents) -> dict[str, int]:
-        """The raylet under which each model runs."""
-        return {model: psutil.Process(pid).ppid() for pid, model in watch.now().items()}
 
 
 @pytest.fixture
@@ -53,14 +35,7 @@ def test_models_spread_and_come_back_when_a_node_dies(nodes: NodesCluster) -> No
         Residents(nodes.child.pid, APPLICATION) as watch,
     ):
         api = Api(client)
-
-        def serves() -> bool:
-            try:
-                return api.health()["status"] == "ok"
-            except (httpx.TransportError, AssertionError):  # HAProxy without a server yet
-                return False
-
-        until(serves, "the server is ok", seconds=60)
+        wait_until_ok(api)
         assert said(held(api, A, "me")) == "me"
         (head,) = set(nodes.nodes_of(watch).values())
         worker = nodes.add()

@@ -89,11 +89,15 @@ class VllmBackend:
             if "generate" in await self._engine.get_supported_tasks():
                 async for _ in self.generate(Prompt((0,) * 8), WARMUP):
                     pass
-        except (ServeError, Exception) as error:
+        except LoadFailed:
             await self.close()
-            if isinstance(error, LoadFailed):
-                raise
-            raise LoadFailed(f"{self._config.id}: vLLM loaded it, but it does not run.") from error
+            raise
+        except Exception as error:
+            reason = self._reasons.first() or "the replica's log has the reason."
+            await self.close()
+            raise LoadFailed(
+                f"{self._config.id}: vLLM loaded it, but it does not run: {reason}"
+            ) from error
         report(LoadProgress("warmup", 1.0))
         return await self._info(held_before)
 
