@@ -9,7 +9,8 @@ each wake-up takes one from an engine. So a replica that has loaded its model
   else off those cores, and makes it SCHED_BATCH: on the core that is left, a process that has
   something to pass on waits until vLLM's scheduler yields. Of the tokens/s of vLLM's own server,
   with which it took turns of seconds (2 cores, 1 and 8 streams), 0.93 and 0.93 came without either,
-  0.96 and 1.01 with the cores kept free, and 1.01 and 1.03 with both.
+  0.96 and 1.01 with the cores kept free, and 1.01 and 1.03 with both. Only where at least a quarter
+  of the cores is left: with fewer (vLLM spares one of 64 as well) all else would wait for those.
 
 Where no engine binds threads (on a GPU, or the transformers backend) everybody may run everywhere.
 Nothing is done to the raylet: what it starts inherits all of this, and without root nobody can be
@@ -28,6 +29,7 @@ from typing import NamedTuple
 import psutil
 
 NICENESS = 10
+_SHARE_LEFT = 0.25
 _CONTROL_TITLES = (
     "ray::ServeController",
     "ray::Director",
@@ -50,7 +52,7 @@ def settle() -> None:
         allowed = frozenset(raylet.cpu_affinity() or ())
         engine = {p: _bound_cores(p, allowed) for p in me.children(recursive=True)}
         bound = frozenset[int]().union(*engine.values())
-        place = Place(allowed - bound or allowed, os.SCHED_BATCH if bound else os.SCHED_OTHER)
+        place = beside(bound, allowed)
         place.take(me)
         for process in [p for p, cores in engine.items() if not cores]:
             place._replace(policy=os.SCHED_OTHER).take(process)
@@ -74,6 +76,14 @@ class Place(NamedTuple):
             with suppress(OSError):  # threads end
                 os.sched_setaffinity(thread.id, self.cores)
                 os.sched_setscheduler(thread.id, self.policy, os.sched_param(0))
+
+
+def beside(bound: frozenset[int], allowed: frozenset[int]) -> Place:
+    """Where everything else may run when an engine has bound threads to the cores `bound`."""
+    left = allowed - bound
+    if not bound or len(left) < _SHARE_LEFT * len(allowed):
+        return Place(allowed, os.SCHED_OTHER)
+    return Place(left, os.SCHED_BATCH)
 
 
 def _settle(process: psutil.Process, place: Place) -> None:
