@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Backend, Capabilities
@@ -9,27 +10,21 @@ from llm_serve.backends.base import Backend, Capabilities
 if TYPE_CHECKING:
     from llm_serve.config import ModelConfig
 
+_SAMPLING = Capabilities(
+    n=True,
+    seed=True,
+    penalties=True,
+    logit_bias=True,
+    logprobs=True,
+    top_logprobs=True,
+    top_k=True,
+    min_p=True,
+)
 CAPABILITIES: dict[str, Capabilities] = {
     "echo": Capabilities(n=True, seed=True, logprobs=True),
-    "transformers": Capabilities(
-        n=True,
-        seed=True,
-        penalties=True,
-        logit_bias=True,
-        logprobs=True,
-        top_logprobs=True,
-        top_k=True,
-        min_p=True,
-    ),
-    "vllm": Capabilities(
-        n=True,
-        seed=True,
-        penalties=True,
-        logit_bias=True,
-        logprobs=True,
-        top_logprobs=True,
-        top_k=True,
-        min_p=True,
+    "transformers": _SAMPLING,
+    "vllm": replace(
+        _SAMPLING,
         echo=True,
         tools=True,
         response_format=True,
@@ -41,17 +36,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         tokenize=True,
         adapters=True,
     ),
-    "tensorrt_llm": Capabilities(
-        n=True,
-        seed=True,
-        penalties=True,
-        logit_bias=True,
-        logprobs=True,
-        top_logprobs=True,
-        top_k=True,
-        min_p=True,
-        response_format=True,
-    ),
+    "tensorrt_llm": replace(_SAMPLING, response_format=True),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llm_serve.backends.projections import prepare
+from llm_serve.backends.transcript import end_tokens
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed, ServeError
 
@@ -61,14 +62,11 @@ def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
             "have another shape. Fetch the model again."
         )
     prepare(model)
-    eos = model.generation_config.eos_token_id
-    if eos is None:
-        eos = tokenizer.eos_token_id
     return Checkpoint(
         model=model.eval(),
         tokenizer=tokenizer,
         context_length=int(config.max_position_embeddings),
-        eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
+        eos_token_ids=end_tokens(model.generation_config.eos_token_id, tokenizer),
     )
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from llm_serve.backends import sections
 from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
-from llm_serve.backends.transcript import Transcript, Vocabulary
+from llm_serve.backends.transcript import Transcript, Vocabulary, end_tokens
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import EngineDied, InternalError, InvalidRequest, LoadFailed, ServeError
 
@@ -132,8 +132,7 @@ class TensorrtBackend:
         self._vocabulary = Vocabulary(self._tokenizer)
         generation = folder / "generation_config.json"
         settings = json.loads(generation.read_text()) if generation.is_file() else {}
-        ends = settings.get("eos_token_id", self._tokenizer.eos_token_id)
-        self._eos = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
+        self._eos = end_tokens(settings.get("eos_token_id"), self._tokenizer)
 
     def _info(self, folder: Path) -> ModelInfo:
         from llm_serve.models.footprint import estimate

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from llm_serve.backends.sampler import RawLogprob
 
 
+def end_tokens(
+    configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase
+) -> tuple[int, ...]:
+    """The ids that end a sequence: what the generation configuration says, else the tokenizer."""
+    ids = tokenizer.eos_token_id if configured is None else configured
+    return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+
+
 class Vocabulary:
     """A tokenizer's other direction: ids to text, and to the exact bytes of one token."""
 

@@ -97,20 +97,19 @@ def never_fits(
     for other in pinned:
         for share in other.shares[:1]:
             room.fill(share)
-    largest = 0
-    for names in groups(model.spec.bins, capacity):
+    spread, found, largest = model.spec.bins, False, 0
+    for names in groups(spread, capacity):
         fitting = [n for n in names if model.need(capacity[n]) <= room.final(n)]
-        if len(fitting) >= model.spec.bins:
+        if len(fitting) >= spread:
             return None
-        largest = max(largest, *(room.final(n) for n in names))
-    need = -(-model.footprint // model.spec.bins)
-    where = (
-        "one accelerator" if model.spec.bins == 1 else f"{model.spec.bins} accelerators of a node"
-    )
-    return (
-        f"the model needs {_gib(need)} on {where}; at most {_gib(max(largest, 0))} can be freed"
-        " beside the pinned models"
-    )
+        found, largest = True, max(largest, *(room.final(n) for n in names))
+    if spread > 1 and not found:
+        return f"the model needs {spread} accelerators of one node, and no node has so many"
+    bins = "accelerator" if any(node_of(name) != name for name in capacity) else "node"
+    each = "a whole" if model.spec.exclusive else f"{_gib(-(-model.footprint // spread))} on one"
+    where = f"{each} {bins}" + ("" if spread == 1 else f", and {spread} of them on one node")
+    beside = " beside the pinned models" if pinned else ""
+    return f"the model needs {where}; at most {_gib(max(largest, 0))} can be freed{beside}"
 
 
 def emptiest(model: Model, models: Iterable[Model], capacity: Mapping[str, int]) -> tuple[str, ...]:

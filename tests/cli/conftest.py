@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.cli.processes import COMMAND, Run, Server, environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts() -> Iterator[None]:
+    """A shell starts what it puts into the background with SIGINT ignored, and whoever is started
+    from there would not hear Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

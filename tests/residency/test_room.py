@@ -5,6 +5,8 @@ The numbers are those of `llm_serve/residency/DESIGN.md`.
 
 from __future__ import annotations
 
+import pytest
+
 from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Conflict, Failed
@@ -81,10 +83,33 @@ def test_rule_1_what_can_never_fit_is_said_at_once() -> None:
     come_up(here, "a")
     here.ask("t", "b", 1000.0)
     here.ask("u", "c")
-    for ticket in "tu":
-        answer = here.answers[ticket][0]
-        assert isinstance(answer, Failed)
-        assert "needs" in answer.reason
+    reasons = [answer.reason for t in "tu" if isinstance(answer := here.answers[t][0], Failed)]
+    assert len(reasons) == 2
+    for reason in reasons:
+        assert "0.0 GiB on one accelerator; at most 0.0 GiB can be freed beside the" in reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "bins", "said"),
+    [
+        (ModelSpec("a", 2 * 2**30), {"n": 2**30}, "2.0 GiB on one node; at most 1.0 GiB can be"),
+        (ModelSpec("a", 1, bins=2), {"n/g0": 9, "m/g0": 9}, "2 accelerators of one node, and no"),
+        (
+            ModelSpec("a", 4 * 2**30, bins=2),
+            {"n/g0": 2**30, "n/g1": 2**31},
+            "2.0 GiB on one accelerator, and 2 of them on one node; at most 2.0 GiB can be freed",
+        ),
+    ],
+)
+def test_rule_1_the_reason_says_what_is_short(
+    spec: ModelSpec, bins: dict[str, int], said: str
+) -> None:
+    here = world(spec, bins=bins)
+    here.ask("t", "a")
+    answer = here.answers["t"][0]
+    assert isinstance(answer, Failed)
+    assert said in answer.reason
+    assert "pinned" not in answer.reason
 
 
 def test_rule_1_spare_room_becomes_replicas_and_is_taken_back() -> None:

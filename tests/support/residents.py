@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 import psutil
 
 from deployments.names import model_of
+from deployments.schema import APPLICATION
+from tests.support.client import KEPT, Api
+from tests.support.cluster import Cluster
 
 _EVERY_S = 0.04
 
@@ -83,6 +89,17 @@ class Residents:
     ) -> None:
         self._stop.set()
         self._thread.join()
+
+    @classmethod
+    @contextmanager
+    def alone(cls, cluster: Cluster, *, timeout_s: float) -> Iterator[Api]:
+        """The application at `/`; there is never more than one of its models in memory (rule 1)."""
+        with (
+            httpx.Client(base_url=cluster.url, timeout=timeout_s, limits=KEPT) as client,
+            cls(cluster.child.pid, APPLICATION) as watch,
+        ):
+            yield Api(client)
+        assert watch.most() <= 1, watch.overlaps()
 
     def _run(self) -> None:
         while True:

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 from openai import OpenAI
 
-from deployments.schema import APPLICATION
 from llm_serve.config import default_config
 from llm_serve.errors import LoadFailed
-from tests.support.client import KEPT, Api, refused
+from tests.support.client import Api, refused
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
@@ -54,13 +52,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def real(cluster: Cluster) -> Iterator[Api]:
-    """The server; there is never more than one of the models in memory (rule 1)."""
-    with (
-        httpx.Client(base_url=cluster.url, timeout=120, limits=KEPT) as client,
-        Residents(cluster.child.pid, APPLICATION) as watch,
-    ):
-        yield Api(client)
-    assert watch.most() <= 1, watch.overlaps()
+    with Residents.alone(cluster, timeout_s=120) as api:
+        yield api
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")

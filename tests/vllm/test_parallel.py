@@ -48,7 +48,9 @@ def test_a_parallel_engine_has_a_worker_on_each_gpu_of_one_node(nodes: NodesClus
     with httpx.Client(base_url=nodes.url, timeout=240) as client:
         api = Api(client)
         wait_until_ok(api)
-        assert "3 accelerators of a node" in refused(held(api, MODEL), LoadFailed)
+        assert "3 accelerators of one node, and no node has so many" in refused(
+            held(api, MODEL), LoadFailed
+        )
         nodes.add(gpus=3)
 
         def answered() -> str | None:

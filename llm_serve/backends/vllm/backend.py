@@ -24,7 +24,7 @@ from llm_serve.backends.base import (
     Sampling,
 )
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
-from llm_serve.backends.transcript import Transcript, Vocabulary
+from llm_serve.backends.transcript import Transcript, Vocabulary, end_tokens
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
     EngineDied,
@@ -159,8 +159,7 @@ class VllmBackend:
         self._vocabulary = Vocabulary(self._tokenizer)
         self._longest = int(self._engine.model_config.max_model_len)
         generation = self._engine.model_config.try_get_generation_config()
-        ends = generation.get("eos_token_id", self._tokenizer.eos_token_id)
-        self._eos = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
+        self._eos = end_tokens(generation.get("eos_token_id"), self._tokenizer)
 
     async def _info(self, held_before: int) -> ModelInfo:
         config = self._engine.vllm_config
