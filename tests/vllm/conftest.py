@@ -76,6 +76,7 @@ def api(folder: Path, adapter: Path) -> Iterator[Api]:
         "backend": "vllm",
         "source": str(folder),
         "engine": ENGINE,
+        "defaults": {"max_tokens": 3},  # generated requests often set no limit
         "adapters": [{"id": ADAPTER, "source": str(adapter)}],
     }
     with serving(model, start_s=300) as api:

@@ -45,6 +45,19 @@ def test_a_plain_answer_and_its_stream_agree(api: Api) -> None:
     assert whole["usage"]["completion_tokens"] <= 24
 
 
+def test_what_continues_a_message_is_the_assistants(api: Api) -> None:
+    """vLLM's server says `user` here, which no OpenAI client takes."""
+    asked = {"add_generation_prompt": False, "max_tokens": 2}
+    body = api.chat("Say hello.", **asked).json()
+    assert body["choices"][0]["message"]["role"] == "assistant"
+    deltas = [
+        choice["delta"]
+        for chunk in api.chat_stream("Say hello.", **asked).chunks
+        for choice in chunk["choices"]
+    ]
+    assert {delta["role"] for delta in deltas if "role" in delta} == {"assistant"}
+
+
 @pytest.mark.parametrize("choice", [FORCED, "required"])
 def test_a_tool_call_is_forced(api: Api, choice: Any) -> None:
     asked = {"tools": [WEATHER], "tool_choice": choice, "temperature": 0, "max_tokens": 64}

@@ -157,6 +157,8 @@ def _tidy(value: dict[str, Any]) -> dict[str, Any]:
             if part in kept:
                 needed = () if part == "delta" else ("content", "refusal")
                 kept[part] = _without_nulls(kept[part], *needed)
+                if "role" in kept[part]:  # vLLM repeats the role of the message that is continued
+                    kept[part]["role"] = "assistant"
         kept.setdefault("logprobs", None)
         kept.setdefault("finish_reason", None)
         if kept["logprobs"] is not None and ("message" in kept or chunk):
