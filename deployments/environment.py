@@ -9,6 +9,7 @@ import os
 import shlex
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -58,10 +59,12 @@ def start_env(folder: Path, host: str, longest_answer_s: float) -> dict[str, str
 
 def _temporary(folder: Path) -> dict[str, str]:
     """What the server's processes leave in their temporary folder, as vLLM leaves three files with
-    every load, goes with this start. Ray's logs stay, and so does what torch has compiled."""
+    every load, goes with this start, unless somebody chose a folder that is too long for ours.
+    Ray's logs stay, and so does what torch has compiled."""
     compiled = cache_root().absolute() / "torchinductor"
+    chosen = Path(tempfile.gettempdir())
     return {
-        "TMPDIR": str(folder),
+        "TMPDIR": str(folder if folder.parent == chosen else chosen),
         "RAY_TMPDIR": os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp",
         "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(compiled),
     }

@@ -7,6 +7,7 @@ import re
 import socket
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -177,7 +178,10 @@ def test_every_variable_of_serve_env_is_said_why() -> None:
         assert block.startswith("#")
 
 
-def test_two_starts_share_no_port_and_no_path(tmp_path: Path) -> None:
+def test_two_starts_share_no_port_and_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     one = start_env(tmp_path / "a", "127.0.0.1", 600)
@@ -186,6 +190,17 @@ def test_two_starts_share_no_port_and_no_path(tmp_path: Path) -> None:
     kept = {"RAY_TMPDIR", "TORCHINDUCTOR_CACHE_DIR"}  # logs and compiled code outlive a start
     assert same == {"LLM_SERVE_HOST", "PYTHONPATH", "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"} | kept
     assert not any("$" in value for value in ({**serve_env(), **one}).values())
+
+
+def test_a_temporary_folder_that_is_too_long_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "somebody's own choice"
+    chosen.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(chosen))
+    with own_folder() as folder:
+        assert folder.parent != chosen
+        assert start_env(folder, "127.0.0.1", 600)["TMPDIR"] == str(chosen)
 
 
 def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
