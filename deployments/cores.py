@@ -8,9 +8,10 @@ each wake-up takes one from an engine. So a replica that has loaded its model
 - where its engine has bound threads to cores, as vLLM does on a CPU (it spares one), keeps all
   else off those cores, and makes it SCHED_BATCH: on the core that is left, a process that has
   something to pass on waits until vLLM's scheduler yields. Of the tokens/s of vLLM's own server,
-  with which it took turns of seconds (2 cores, 1 and 8 streams), 0.93 and 0.93 came without either,
-  0.96 and 1.01 with the cores kept free, and 1.01 and 1.03 with both. Only where at least a quarter
-  of the cores is left: with fewer (vLLM spares one of 64 as well) all else would wait for those.
+  with which it took turns of seconds (2 cores, 1 and 8 streams; once, by a script that is not
+  kept), 0.93 and 0.93 came without either, 0.96 and 1.01 with the cores kept free, and 1.01 and
+  1.03 with both; `bench.vllm` measures the whole. Only where at least a quarter of the cores is
+  left, which is a guess: vLLM spares one of 64 as well, and all else would wait for that one.
 
 Where no engine binds threads (on a GPU, or the transformers backend) everybody may run everywhere.
 Nothing is done to the raylet: what it starts inherits all of this, and without root nobody can be

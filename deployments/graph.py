@@ -74,12 +74,14 @@ def _placed(model: ModelConfig) -> tuple[ModelConfig, dict[str, Any]]:
     actor: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus}
     if model.env:
         actor["runtime_env"] = {"env_vars": dict(model.env)}
-    if gpus <= 1 or not isinstance(model.engine, VllmEngine) or not model.engine.on_ray(gpus):
+    arguments: dict[str, Any] = {}
+    if isinstance(model.engine, VllmEngine) and model.engine.gpus == gpus > 1:
+        # Left to itself vLLM counts the GPUs that the replica's process sees, maybe too few.
+        arguments = {"distributed_executor_backend": "ray", **model.engine.arguments}
+    if arguments.get("distributed_executor_backend") != "ray":
         return model, {"ray_actor_options": actor}
-    # vLLM would look for the GPUs among those that the replica's process sees, and find too few.
-    engine = VllmEngine(**{**model.engine.arguments, "distributed_executor_backend": "ray"})
     actor["num_gpus"] = 0
-    return model.model_copy(update={"engine": engine}), {
+    return model.model_copy(update={"engine": VllmEngine(**arguments)}), {
         "ray_actor_options": actor,
         "placement_group_bundles": [{"CPU": 0, "GPU": 1} for _ in range(int(gpus))],
         "placement_group_strategy": "STRICT_PACK",

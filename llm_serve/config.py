@@ -90,12 +90,6 @@ class VllmEngine(PassedOn):
         must render them."""
         return not _SHAPING.isdisjoint(self.arguments)
 
-    def on_ray(self, gpus: float) -> bool:
-        """Whether Ray starts the engine's workers, one on each of `gpus`: it does, unless
-        `distributed_executor_backend` says otherwise or the GPUs are not one a worker."""
-        executor = self.arguments.get("distributed_executor_backend", "ray")
-        return executor == "ray" and self.gpus == gpus
-
 
 class EchoEngine(_Tree):
     """How the echo backend behaves; for tests of transport and scheduling."""
@@ -205,7 +199,7 @@ class ModelConfig(_Tree):
     @classmethod
     def _several_are_whole(cls, num_gpus: float | None) -> float | None:
         if num_gpus is not None and num_gpus > 1 and num_gpus % 1:
-            raise ValueError("above 1 it must be whole: only a single GPU can be shared")
+            raise ValueError("num_gpus: above 1 it must be whole; only a single GPU is shared")
         return num_gpus
 
     @field_validator("engine", mode="before")

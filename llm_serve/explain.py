@@ -14,8 +14,11 @@ from llm_serve.yamlfile import Loc
 
 def explain(error: ValidationError, tree: type[BaseModel]) -> Iterator[tuple[Loc, str]]:
     """Place and sentence of each error."""
-    for detail in error.errors(include_url=False):
-        loc: Loc = tuple(detail["loc"])
+    details = error.errors(include_url=False)
+    places = [tuple(detail["loc"]) for detail in details]
+    for detail, loc in zip(details, places, strict=True):
+        if detail["type"] == "too_short" and any(p[: len(loc)] == loc != p for p in places):
+            continue  # pydantic counts what is wrong inside as missing
         yield loc, _sentence(detail, loc, _models_at(tree, loc[:-1]))
 
 

@@ -59,7 +59,7 @@ def test_engines_that_start_their_own_workers_see_all_gpus(fields: dict[str, Any
 
 
 def test_no_part_of_a_second_gpu() -> None:
-    with pytest.raises(ValueError, match="only a single GPU can be shared"):
+    with pytest.raises(ValueError, match="num_gpus: above 1 it must be whole"):
         placement(backend="vllm", num_gpus=1.5)
 
 

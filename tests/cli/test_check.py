@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,16 @@ def test_every_problem_is_named_at_once(tmp_path: Path, run: Run) -> None:
     first, second = done.stderr.splitlines()
     assert first.startswith(f"{file}:3: unknown key 'prot'")
     assert second.startswith(f"{file}:12: unknown key 'max_queud'")
+
+
+def test_one_wrong_model_is_one_problem(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    only = re.sub(r" +- id: echo-b\n +backend: echo\n +engine:\n +token_s: 0.1\n", "", GOOD)
+    file.write_text(only.replace("max_queued: 4", "num_gpus: 1.5"))
+    with pytest.raises(BadFile) as caught:
+        read_serve_file(file)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.message[:9]) == (12, "num_gpus:")
 
 
 def test_a_good_file_is_one_line(tmp_path: Path, run: Run) -> None:

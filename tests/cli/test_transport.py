@@ -186,6 +186,7 @@ def test_two_starts_share_no_port_and_no_path(
     (tmp_path / "b").mkdir()
     one = start_env(tmp_path / "a", "127.0.0.1", 600)
     two = start_env(tmp_path / "b", "127.0.0.1", 600)
+    assert one["TMPDIR"] == str(tmp_path / "a")
     same = {name for name in one if one[name] == two[name]}
     kept = {"RAY_TMPDIR", "TORCHINDUCTOR_CACHE_DIR"}  # logs and compiled code outlive a start
     assert same == {"LLM_SERVE_HOST", "PYTHONPATH", "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"} | kept

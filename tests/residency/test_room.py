@@ -79,14 +79,17 @@ def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
 
 
 def test_rule_1_what_can_never_fit_is_said_at_once() -> None:
-    here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 101), ModelSpec("c", 60))
+    whole = ModelSpec("d", 1, exclusive=True)
+    here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 101), ModelSpec("c", 60), whole)
     come_up(here, "a")
     here.ask("t", "b", 1000.0)
     here.ask("u", "c")
-    reasons = [answer.reason for t in "tu" if isinstance(answer := here.answers[t][0], Failed)]
-    assert len(reasons) == 2
-    for reason in reasons:
-        assert "0.0 GiB on one accelerator; at most 0.0 GiB can be freed beside the" in reason
+    here.ask("v", "d")
+    reasons = [answer.reason for t in "tuv" if isinstance(answer := here.answers[t][0], Failed)]
+    for reason, needed in zip(
+        reasons, ("0.0 GiB on one", "0.0 GiB on one", "a whole"), strict=True
+    ):
+        assert f"needs {needed} accelerator; at most 0.0 GiB can be freed beside the" in reason
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,25 @@ async def test_a_wrong_value_is_a_sentence(
         await VllmBackend(config).load(lambda progress: None)
     assert said in raised.value.message
     assert str(folder) not in raised.value.message
+
+
+async def test_an_engine_that_does_not_run_says_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's processes log the reason; what reaches us is that they have died."""
+
+    class Logged:
+        def first(self) -> str:
+            return "no kernel for this head size"
+
+    async def dies(adapters: object) -> None:
+        raise RuntimeError("Engine core died")
+
+    backend = VllmBackend(
+        ModelConfig.model_validate({"id": "m", "backend": "vllm", "source": str(folder)})
+    )
+    monkeypatch.setattr(backend, "_start", lambda folder: 0)
+    monkeypatch.setattr(backend, "_open", dies)
+    monkeypatch.setattr(backend, "_reasons", Logged(), raising=False)
+    with pytest.raises(LoadFailed, match="it does not run: no kernel for this head size"):
+        await backend.load(lambda progress: None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,9 +116,7 @@ def test_backends_take_turns(both: Api, cluster: Cluster) -> None:
     if 4 * len(spared) >= len(everywhere):
         until(lambda: set(ingress.cpu_affinity() or ()) == spared, "the ingress makes room")
         until(lambda: os.sched_getscheduler(ingress.pid) == os.SCHED_BATCH, "it lets vLLM go first")
-    temporary = Path(worker.environ()["TMPDIR"])
-    assert re.fullmatch(r"llm-\d+-\w+", temporary.name), "of this start, and swept with it"
-    assert list(temporary.glob("vllm_dist_*"))
+    assert list(Path(worker.environ()["TMPDIR"]).glob("vllm_dist_*")), "it goes with the server"
 
     with live(both, VLLM, question, **long) as stream, ThreadPoolExecutor(1) as pool:
         stream.read(1)
