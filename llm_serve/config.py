@@ -280,12 +280,26 @@ class ServerConfig(_Tree):
     inference_timeout_s: float = Field(
         600.0, gt=0, le=86400, description="From admission to the last byte; past it 504."
     )
+    body_timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="A request's body is there within so long; past it 408."
+    )
+    drain_timeout_s: float = Field(
+        60.0,
+        ge=0,
+        le=86400,
+        description="How long a server that was told to stop lets running requests finish.",
+    )
     ingress_replicas: int = Field(1, ge=1, le=100, description="Processes that take requests.")
     api_key_file: str | None = Field(
         None, description="A file with one API key a line; null: no key is asked for."
     )
     cors_origins: tuple[str, ...] = Field(
         (), description="Browser origins that may call, e.g. `https://chat.example`; `*` for any."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names besides `localhost` and the like under which a server that listens on "
+        "loopback and asks for no key may be called; `*` for any.",
     )
 
 

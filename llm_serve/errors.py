@@ -9,11 +9,14 @@
     ├── MissingKey                401  missing_api_key
     ├── WrongKey                  403  invalid_api_key
     ├── ForeignOrigin             403  origin_not_allowed
+    ├── ForeignHost               403  host_not_allowed
     ├── NoRoute                   404  not_found
     ├── WrongMethod               405  method_not_allowed
+    ├── RequestTimeout            408  request_timeout
     ├── Conflict                  409  not_accepting_requests
     ├── BodyTooLarge              413  request_too_large
     ├── QueueFull                 429  queue_full             Retry-After
+    ├── HeadersTooLarge           431  headers_too_large
     ├── InternalError             500  internal_error
     ├── EngineDied                502  engine_died
     ├── NotReady                  503  model_not_ready        Retry-After
@@ -124,6 +127,12 @@ class ForeignOrigin(ServeError):
     status, type, code = 403, "permission_error", "origin_not_allowed"
 
 
+class ForeignHost(ServeError):
+    """A name that is not this server's: a web page may have bound it to this machine's address."""
+
+    status, type, code = 403, "permission_error", "host_not_allowed"
+
+
 class NoRoute(ServeError):
     """No such path."""
 
@@ -134,6 +143,12 @@ class WrongMethod(ServeError):
     """The path exists, the method does not."""
 
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class RequestTimeout(ServeError):
+    """The client took longer than `server.body_timeout_s`, or HAProxy's limit, to send a request."""
+
+    status, type, code = 408, "timeout_error", "request_timeout"
 
 
 class Conflict(ServeError):
@@ -152,6 +167,12 @@ class QueueFull(ServeError):
     """The model's queue is full; `retry_after_s` comes from the measured drain rate."""
 
     status, type, code = 429, "rate_limit_error", "queue_full"
+
+
+class HeadersTooLarge(ServeError):
+    """The headers of the request are larger than 16 KiB."""
+
+    status, type, code = 431, "invalid_request_error", "headers_too_large"
 
 
 class InternalError(ServeError):
