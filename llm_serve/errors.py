@@ -146,7 +146,7 @@ class WrongMethod(ServeError):
 
 
 class RequestTimeout(ServeError):
-    """The client took longer than `server.body_timeout_s`, or HAProxy's limit, to send a request."""
+    """The client took longer than `server.body_timeout_s` to send its request."""
 
     status, type, code = 408, "timeout_error", "request_timeout"
 
