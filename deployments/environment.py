@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployments.stand_in import DOOR
+from llm_serve.config import Config
 from llm_serve.models import cache_root
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,17 +34,29 @@ def serve_env() -> dict[str, str]:
 
 
 def haproxy_is_on() -> bool:
-    """Once `serve_env` is applied."""
-    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    """Whether HAProxy takes the requests: unless the user or the system says otherwise."""
+    name = "RAY_SERVE_ENABLE_HA_PROXY"
+    return os.environ.get(name, serve_env()[name]) == "1"
 
 
-def start_env(folder: Path, host: str, longest_answer_s: float) -> dict[str, str]:
+def longest_request_s(config: Config) -> float:
+    """Seconds from a request's coming to its last byte: it may be held, and then run."""
+    return config.cold_start.max_hold_s + config.server.inference_timeout_s
+
+
+def start_env(
+    folder: Path, host: str, longest_s: float, door: Path | None = None
+) -> dict[str, str]:
     """What differs from start to start, so that two servers on one machine do not meet.
 
     `folder` is this start's own, with a short path: it holds unix sockets. `host` is the public
-    address; see `deployments.haproxy`.
+    address; see `deployments.haproxy`. `longest_s`: seconds that a request may take. `door`: the
+    control socket of the door that holds the public address.
     """
+    doors = {} if door is None else {DOOR: str(door)}
     return {
+        **doors,
+        "LLM_SERVE_FOLDER": str(folder),
         "LLM_SERVE_HOST": host,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_script(folder)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -50,7 +64,7 @@ def start_env(folder: Path, host: str, longest_answer_s: float) -> dict[str, str
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_answer_s) + _STOP_SLACK_S),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_s) + _STOP_SLACK_S),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "PYTHONPATH": _python_path(),
         **_temporary(folder),
@@ -95,7 +109,7 @@ def _haproxy_script(folder: Path) -> Path:
     """Ray wants one executable file; ours is a module that this interpreter must run."""
     script = folder / "haproxy"
     script.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m deployments.haproxy "$@"\n'
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m deployments.stand_in "$@"\n'
     )
     script.chmod(0o700)
     return script

@@ -1,4 +1,4 @@
-"""Ray, Serve and the application in one call: what `llm-serve` and the tests start.
+"""Ray, Serve and the application in this process, which is a child of `llm-serve` or of a test.
 
 with launch(config, port=11424) as cluster:
     cluster.wait()
@@ -12,61 +12,86 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
-import httpx
 import psutil
 
-from deployments.environment import applied, haproxy_is_on, serve_env, start_env
+from deployments.environment import (
+    applied,
+    haproxy_is_on,
+    longest_request_s,
+    serve_env,
+    start_env,
+)
 from deployments.folder import own_folder
+from deployments.names import director_name
+from deployments.probe import Health, Probe
 from deployments.schema import APPLICATION, deploy_schema
 from deployments.token import ensure_token
 from deployments.warm import environment
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
-from llm_serve.keys import read_keys
 from llm_serve.preload import FOLDER
-from llm_serve.processes import descendants, end
+from llm_serve.processes import descendants, end, is_haproxy
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
 _POLL_S = 0.1
 _STOP_GRACE_S = 3.0
+_DIRECTOR_S = 5.0
 _VITAL = ("gcs_server", "raylet")
-
-Health = dict[str, Any]
 
 
 class StartFailed(Exception):
     """The server did not come up; the message is a sentence with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server puts what is its own: a folder with a short path, and the control socket of
+    the door that holds its public address, if HAProxy is on."""
+
+    folder: Path
+    door: Path | None
+
+
 class Cluster:
     """A Ray of our own and the server on it. `stop` ends both, and nothing else."""
 
     def __init__(
-        self, config: Config, host: str, port: int, schema: Mapping[str, Any] | None = None
+        self,
+        config: Config,
+        host: str,
+        port: int,
+        schema: Mapping[str, Any] | None = None,
+        place: Place | None = None,
     ) -> None:
+        """Without a place, the cluster has a folder and a door for itself."""
         self.config = config
         self._host = host
         self._port = port
         self._schema = schema
-        self.url = f"http://{_reachable(host)}:{port}"
+        self._place = place
+        self.probe = Probe(config, host, port)
+        self.url = self.probe.url
         self.dashboard: str | None = None
         self.token: str | None = None
         self.logs: Path | None = None
         self.warm_folder: Path | None = None
+        self.vital: list[psutil.Process] = []
+        """The processes without which Ray is dead for good."""
         self._cleanup = ExitStack()
-        self._vital: list[psutil.Process] = []
 
     def start(self, *, dashboard: bool = True) -> None:
         """Starts Ray and Serve and hands the application over; `wait` waits for it.
 
         Ray's processes are bound to the calling thread and die with it: call from the main one.
         """
-        folder = self._cleanup.enter_context(own_folder())
-        variables = start_env(folder, self._host, self.config.server.inference_timeout_s)
-        warm = environment(self.config, folder)
+        place = self._place or self._own_place()
+        longest = longest_request_s(self.config)
+        variables = start_env(place.folder, self._host, longest, place.door)
+        warm = environment(self.config, place.folder)
         self.warm_folder = Path(warm[FOLDER]) if warm else None
         variables |= warm
         self._cleanup.enter_context(applied(variables, serve_env()))
@@ -87,7 +112,7 @@ class Cluster:
         )
         self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         self.logs = Path(context.address_info["session_dir"]) / "logs"
-        self._vital = [p for p in descendants() if p not in before and p.name() in _VITAL]
+        self.vital = [p for p in descendants() if p not in before and p.name() in _VITAL]
         self._deploy()
 
     def wait(
@@ -97,34 +122,34 @@ class Cluster:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         last: Health | None = None
         while True:
-            health = self.health()
+            health = self.probe.health()
             if health is None:
-                self._raise_if_not_deployed()
+                self.is_deployed()
             elif health != last:
                 last = health
                 if report is not None:
                     report(health)
-                if health["status"] == "degraded":
-                    self._raise_if_default_failed()
                 if health["status"] not in ("starting", "switching"):
                     return health
             if deadline is not None and time.monotonic() > deadline:
                 raise StartFailed(f"The server was not up after {timeout_s:.0f} seconds.")
             time.sleep(_POLL_S)
 
-    def health(self) -> Health | None:
-        """`/healthz`, or None while nothing of ours answers."""
-        try:
-            answer = self._get("/healthz")
-            return answer.json() if answer.status_code == 200 else None
-        except (httpx.HTTPError, ValueError):
-            return None
+    def is_deployed(self) -> bool:
+        """Whether the application runs. Raises StartFailed if it never will."""
+        from ray import serve
 
-    def join(self) -> NoReturn:
-        """Blocks for as long as Ray lives. Raises StartFailed when it has died."""
-        while all(process.is_running() for process in self._vital):
-            time.sleep(1)
-        raise StartFailed(f"Ray has died; its logs are in {self.logs}.")
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None and application.status == "DEPLOY_FAILED":
+            raise StartFailed(_last_line(application.message))
+        return application is not None and application.status == "RUNNING"
+
+    def drain(self) -> None:
+        """From here on every new request is refused; those that run go on."""
+        import ray
+
+        director = ray.get_actor(director_name(APPLICATION), namespace="serve")
+        ray.get(director.shutdown.remote(), timeout=_DIRECTOR_S)
 
     def stop(self) -> None:
         """Ends all that `start` started; at once where it was interrupted. Safe to call twice."""
@@ -140,6 +165,17 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _own_place(self) -> Place:
+        folder = self._cleanup.enter_context(own_folder())
+        if not haproxy_is_on():
+            return Place(folder, None)
+        from deployments.door import DoorThread
+
+        door = DoorThread(folder, self._host, self._port)
+        self._cleanup.callback(door.shut)
+        door.open("The server is starting; try again shortly.")
+        return Place(folder, door.control)
 
     def _deploy(self) -> None:
         """As `serve run` does, from the same schema."""
@@ -158,25 +194,6 @@ class Cluster:
         )
         client.deploy_apps(schema)
 
-    def _raise_if_not_deployed(self) -> None:
-        from ray import serve
-
-        application = serve.status().applications.get(APPLICATION)
-        if application is not None and application.status == "DEPLOY_FAILED":
-            raise StartFailed(_last_line(application.message))
-
-    def _raise_if_default_failed(self) -> None:
-        for model in self._get("/v1/models").json()["data"]:
-            if model["id"] == self.config.default_model.id and model["status"] == "failed":
-                raise StartFailed(f"{model['id']} could not be loaded: {model['last_error']}")
-
-    def _get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=self._headers(), timeout=5, trust_env=False)
-
-    def _headers(self) -> dict[str, str]:
-        keys = read_keys(self.config.server.api_key_file)
-        return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
-
 
 def launch(
     config: Config,
@@ -185,12 +202,13 @@ def launch(
     port: int = DEFAULT_PORT,
     dashboard: bool = True,
     schema: Mapping[str, Any] | None = None,
+    place: Place | None = None,
 ) -> Cluster:
     """Starts it all; on any failure, an interrupt included, nothing is left running.
 
     `schema` is a whole configuration file, whose settings for Ray Serve hold besides `config`.
     """
-    cluster = Cluster(config, host, port, schema)
+    cluster = Cluster(config, host, port, schema, place)
     try:
         cluster.start(dashboard=dashboard)
     except BaseException:
@@ -202,15 +220,9 @@ def launch(
 def _stop_ray(before: set[psutil.Process]) -> None:
     import ray
 
-    mine = [process for process in descendants() if process not in before]
+    mine = [p for p in descendants() if p not in before and not is_haproxy(p)]
     ray.shutdown()
     end(mine, _STOP_GRACE_S)
-
-
-def _reachable(host: str) -> str:
-    """The host part of a URL that reaches this address from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
 
 
 def _last_line(text: str) -> str:

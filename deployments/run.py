@@ -5,11 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from deployments.launch import Cluster, Health, StartFailed, launch
-from deployments.warm import warm_worker
+from deployments.door import DoorThread, NotServed
+from deployments.environment import haproxy_is_on
+from deployments.folder import own_folder
+from deployments.launch import Place, StartFailed
+from deployments.probe import Health
+from deployments.ray_process import DISK_FULL, Order
+from deployments.supervisor import Broken, Supervisor
 from llm_serve.backends.base import LoadProgress
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import LoadFailed
@@ -20,6 +26,7 @@ from llm_serve.stopping import Stopped, StopSignals
 from llm_serve.terminal import Terminal
 
 _QUESTION = "Explain cataract surgery in one sentence."
+_STARTING = "The server is starting; try again shortly."
 
 
 def serve(
@@ -29,31 +36,53 @@ def serve(
     adopt_orphans()
     with StopSignals() as signals:
         try:
-            require_port(host, port)
-            _warn_if_open(config, host, terminal)
-            fetch(config.default_model, terminal)
-            terminal.say("Starting Ray ...")
-            with launch(config, host=host, port=port, schema=schema) as cluster:
-                signals.listen()
-                _wait(cluster, terminal)
-                _greet(cluster, terminal)
-                with warm_worker(cluster.warm_folder):
-                    cluster.join()
-        except (Stopped, SystemExit):  # ray.init answers SIGTERM with SystemExit
-            terminal.say("Stopped.")
-            return 0
-        except (PortTaken, LoadFailed, StartFailed) as error:
+            with ExitStack() as stack:
+                require_port(host, port)
+                _warn_if_open(config, host, terminal)
+                fetch(config.default_model, terminal)
+                folder = stack.enter_context(own_folder())
+                door = _open_door(folder, host, port, stack)
+                place = Place(folder, None if door is None else door.control)
+                supervisor = Supervisor(Order(config, host, port, schema, place), door)
+                stack.callback(supervisor.stop)
+                try:
+                    _run(supervisor, config, terminal)
+                except Stopped:
+                    supervisor.drain(terminal.say)
+                    signals.ending()
+        except Stopped:
+            pass
+        except (PortTaken, LoadFailed, StartFailed, Broken, NotServed) as error:
             terminal.error(str(error))
             return 1
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            terminal.error(
-                "The disk is full; Ray needs room for its logs. Free some and try again."
-            )
+            terminal.error(DISK_FULL)
             return 1
         finally:
+            signals.ending()
             end_all()
+        terminal.say("Stopped.")
+        return 0
+
+
+def _open_door(folder: Path, host: str, port: int, stack: ExitStack) -> DoorThread | None:
+    """From here on nobody who connects is refused. None where Ray's own proxy takes requests."""
+    if not haproxy_is_on():
+        return None
+    door = DoorThread(folder, host, port)
+    stack.callback(door.shut)
+    return door.open(_STARTING)
+
+
+def _run(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    """Only raises: Stopped when somebody ends it, StartFailed when it cannot go on."""
+    terminal.say("Starting Ray ...")
+    supervisor.start()
+    _wait(supervisor, config, terminal)
+    _greet(supervisor, config, terminal)
+    supervisor.watch(terminal.warn)
 
 
 def fetch(model: ModelConfig, terminal: Terminal) -> Path | None:
@@ -74,31 +103,34 @@ def _warn_if_open(config: Config, host: str, terminal: Terminal) -> None:
         )
 
 
-def _wait(cluster: Cluster, terminal: Terminal) -> None:
-    with terminal.progress(cluster.config.default_model.id) as report:
+def _wait(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    with terminal.progress(config.default_model.id) as report:
 
         def show(health: Health) -> None:
             if stage := health.get("load_stage"):
                 report(LoadProgress(stage, health.get("load_progress")))
 
-        terminal.say(f"Ray is up; logs are in {cluster.logs}")
-        health = cluster.wait(show)
+        terminal.say(f"Ray is up; logs are in {supervisor.ray['logs']}")
+        health = supervisor.wait(show)
+    if health["status"] == "degraded" and (why := supervisor.probe.why_default_failed()):
+        raise StartFailed(why)
     if failed := health.get("failed_models"):
         terminal.warn(f"these models could not be loaded: {', '.join(failed)}; see /v1/models.")
 
 
-def _greet(cluster: Cluster, terminal: Terminal) -> None:
+def _greet(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    url, ray = supervisor.probe.url, supervisor.ray
     terminal.say("")
-    terminal.important(f"Serving {cluster.config.default_model.id} at {cluster.url}/v1")
+    terminal.important(f"Serving {config.default_model.id} at {url}/v1")
     terminal.say("Try:")
-    terminal.say(f"  {curl_line(cluster.url, cluster.config.server.api_key_file)}")
-    if cluster.dashboard is not None:
+    terminal.say(f"  {curl_line(url, config.server.api_key_file)}")
+    if ray["dashboard"] is not None:
         guard = (
-            f"it asks for Ray's token, which is in {cluster.token}"
-            if cluster.token
+            f"it asks for Ray's token, which is in {ray['token']}"
+            if ray["token"]
             else "open to everyone on this machine, as RAY_AUTH_MODE says"
         )
-        terminal.say(f"Dashboard: {cluster.dashboard} ({guard})")
+        terminal.say(f"Dashboard: {ray['dashboard']} ({guard})")
     terminal.say("Ctrl-C stops everything that was started here.")
 
 

@@ -13,21 +13,32 @@ class PortTaken(Exception):
     """We cannot listen there; the message is a sentence with the remedy."""
 
 
-def require_port(host: str, port: int) -> None:
-    """Raises PortTaken unless a server could be bound to this address now."""
+_WAITING = 4096
+"""Connections that wait to be accepted; the system may allow fewer."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on this address. Raises PortTaken."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError:
         raise PortTaken(f"{host!r} is no address of this machine; try --host 127.0.0.1.") from None
-    with socket.socket(family, kind, proto) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-            probe.listen(1)
-        except OSError as error:
-            raise PortTaken(_why(host, port, error)) from None
+    listener = socket.socket(family, kind, proto)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(_WAITING)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(_why(host, port, error)) from None
+    return listener
+
+
+def require_port(host: str, port: int) -> None:
+    """Raises PortTaken unless a server could be bound to this address now."""
+    listen(host, port).close()
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,22 @@ def descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
+def is_haproxy(process: psutil.Process) -> bool:
+    """Whether the process is HAProxy, which belongs to the door and ends with it."""
+    try:
+        return process.name() == "haproxy"
+    except psutil.Error:
+        return False
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether the process still runs; one that has ended and was not waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
     """Waits `grace_s` for them to end by themselves, then kills those that did not.
 

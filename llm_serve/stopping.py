@@ -1,7 +1,8 @@
 """Ctrl-C, SIGTERM and a closed terminal: the first stops in order, the second at once.
 
 The main thread may sit in C code when a signal comes, and then runs no handler. So a thread
-watches as well: what has not stopped within `_PATIENCE_S` is killed.
+watches as well: it kills everything at the second signal, and what has not stopped within
+`_PATIENCE_S` after the running requests have ended.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from llm_serve.processes import end_all
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 8.0
+_LOOK_S = 0.1
 
 
 class Stopped(BaseException):
@@ -32,11 +35,17 @@ class StopSignals:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before: dict[signal.Signals, Any] = {}
+        self._ends_at: float | None = None
+
+    def ending(self) -> None:
+        """Nothing is waited for any more: the end must come within `_PATIENCE_S`."""
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + _PATIENCE_S
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self.listen()
+        self._listen()
         threading.Thread(target=self._watch, daemon=True, name="stop-signals").start()
         return self
 
@@ -51,8 +60,7 @@ class StopSignals:
             signal.signal(number, handler)
         self._writer.close()
 
-    def listen(self) -> None:
-        """Sets the handlers; again after `ray.init`, which sets one of its own for SIGTERM."""
+    def _listen(self) -> None:
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -67,8 +75,14 @@ class StopSignals:
             continue
         if not byte:
             return
-        readable, _, _ = select.select([self._reader], [], [], _PATIENCE_S)
-        if readable and not self._reader.recv(1):
-            return  # closed: all has ended in order
+        while self._ends_at is None or time.monotonic() < self._ends_at:
+            readable, _, _ = select.select([self._reader], [], [], _LOOK_S)
+            if not readable:
+                continue
+            byte = self._reader.recv(1)
+            if not byte:
+                return  # closed: all has ended in order
+            if byte[0] in numbers:
+                break
         end_all()
         os._exit(1)

@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from deployments.environment import applied, serve_env, start_env
+from deployments.environment import applied, longest_request_s, serve_env, start_env
 from deployments.folder import own_folder
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
@@ -66,7 +66,7 @@ def main(port: int) -> None:
     os.dup2(2, 1)
     config = Config.model_validate_json(sys.stdin.readline())
     with own_folder() as folder:
-        variables = start_env(folder, DEFAULT_HOST, config.server.inference_timeout_s)
+        variables = start_env(folder, DEFAULT_HOST, longest_request_s(config))
         with applied({**variables, "RAY_AUTH_MODE": "disabled"}, serve_env()):
             nodes = Nodes(config, port)
             try:

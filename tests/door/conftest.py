@@ -1,0 +1,134 @@
+"""A door, an ingress behind it, and stand-ins as Ray's manager starts them; no Ray runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from deployments.door import DoorThread
+from deployments.environment import free_port
+from deployments.stand_in import DOOR
+from tests.support.ray_haproxy_config import admin_pid, rendered
+from tests.support.waiting import until
+
+ROOT = Path(__file__).parents[2]
+STARTING = "The server is starting; try again shortly."
+StandIn = Callable[..., subprocess.Popen[bytes]]
+
+
+class _Ingress(BaseHTTPRequestHandler):
+    """Answers in our shape, or at /text/STATUS as Ray does; tells what headers it got."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        status, kind, body = 200, "application/json", b'{"object": "ours"}'
+        if self.path.startswith("/text/"):
+            status, kind, body = int(self.path[6:]), "text/plain", b"Ray's words"
+        if self.path == "/dies":
+            self.connection.close()
+            return
+        if self.path == "/silent":
+            self.rfile.read(1)
+            return
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("x-bind", self.headers.get("x-llm-serve-bind", ""))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def ingress() -> Iterator[int]:
+    """The port of an ingress."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass
+
+    with Server(("127.0.0.1", 0), _Ingress) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a path that is short enough for unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="door-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def door(folder: Path, port: int) -> Iterator[DoorThread]:
+    """Open, and not yet known to Ray."""
+    door = DoorThread(folder, "127.0.0.1", port)
+    try:
+        yield door.open(STARTING)
+    finally:
+        door.shut()
+    until(lambda: not haproxies(), "no HAProxy is left")
+
+
+@pytest.fixture
+def stand_in(folder: Path, port: int, request: pytest.FixtureRequest) -> Iterator[StandIn]:
+    """Starts one, as Ray does, and waits until it answers with its own process id."""
+    with ExitStack() as stack:
+
+        def start(*servers: int, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
+            file = rendered(folder, port, *servers)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "deployments.stand_in", "-db", "-f", str(file)],
+                env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+                stderr=subprocess.PIPE,
+            )
+            stack.callback(_end, process)
+            if wait:
+                here = folder / "ray" / "admin"
+                until(lambda: admin_pid(here) == process.pid, "the stand-in answers")
+            return process
+
+        def start_at_door(*servers: int, **options: bool) -> subprocess.Popen[bytes]:
+            return start(*servers, **options, **{DOOR: str(folder / "door")})  # type: ignore[arg-type]
+
+        yield start_at_door if "door" in request.fixturenames else start
+
+
+def haproxies() -> list[psutil.Process]:
+    """Those that this process started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.name() == "haproxy" and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()

