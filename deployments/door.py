@@ -45,6 +45,7 @@ from deployments.haproxy import (
     put_right,
 )
 from llm_serve.ports import listen
+from llm_serve.processes import lives
 
 log = logging.getLogger("llm_serve.door")
 CONTROL = "door"
@@ -112,13 +113,15 @@ class Door:
             self._from_ray = False
             await self._serve(closed(self._opening, reason))
 
-    async def drain(self, reason: str, timeout_s: float) -> None:
-        """As `close`, and waits until the answers that are under way have reached their clients."""
-        before = self._served
-        await self.close(reason)
-        if before is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(before.ended.wait(), timeout_s)
+    async def idle(self, timeout_s: float) -> bool:
+        """Waits until no request is under way; whether that came within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            rows = [line.split(",") for line in (await self._ask("show stat")).splitlines()]
+            if not any(int(row[4] or 0) for row in rows if row[1:2] == ["BACKEND"]):
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
 
     async def take(self, config: Path) -> _Served:
         """Serves a configuration of Ray's. Raises NotServed and TemplateChanged.
@@ -180,22 +183,25 @@ class Door:
 
     async def _answering(self) -> int | None:
         """The process that answers on the admin socket."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(self._opening.admin)
-        except OSError:
-            return None
-        try:
-            writer.write(b"show info\n")
-            async with asyncio.timeout(1):
-                answer = await reader.read()
-        except (OSError, TimeoutError):
-            return None
-        finally:
-            writer.close()
-        for line in answer.decode(errors="replace").splitlines():
+        for line in (await self._ask("show info")).splitlines():
             if line.startswith("Pid:"):
                 return int(line.partition(":")[2])
         return None
+
+    async def _ask(self, command: str) -> str:
+        """HAProxy's answer on its admin socket; empty where there is none."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._opening.admin)
+        except OSError:
+            return ""
+        try:
+            writer.write(command.encode() + b"\n")
+            async with asyncio.timeout(1):
+                return (await reader.read()).decode(errors="replace")
+        except (OSError, TimeoutError):
+            return ""
+        finally:
+            writer.close()
 
     async def _keep(self, served: _Served) -> None:
         """Starts HAProxy again whenever it ends while it is the one that serves."""
@@ -220,6 +226,7 @@ class Door:
             if served.process is not None and served.process.returncode is None:
                 with suppress(ProcessLookupError):
                     served.process.kill()
+                await served.process.wait()
 
     async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One stand-in."""
@@ -275,10 +282,10 @@ class DoorThread:
         assert self._door is not None
         self._do(self._door.close(reason))
 
-    def drain(self, reason: str, timeout_s: float) -> None:
-        """See Door.drain."""
+    def idle(self, timeout_s: float) -> bool:
+        """See Door.idle."""
         assert self._door is not None
-        self._do(self._door.drain(reason, timeout_s))
+        return self._do(self._door.idle(timeout_s))
 
     def shut(self) -> None:
         """Ends HAProxy and closes the socket. Safe to call twice."""
@@ -303,10 +310,11 @@ def _quick(began: float) -> bool:
 
 
 async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
+    node = psutil.Process(raylet)
     door = Door(folder, listen(host, port), host)
     await door.open("The server is starting; try again shortly.")
     try:
-        while psutil.pid_exists(raylet):
+        while lives(node):
             if not door.stand_ins and time.monotonic() - door.left_at > _ORPHAN_S:
                 return
             await asyncio.sleep(0.5)

@@ -145,7 +145,7 @@ class Supervisor:
         if left:
             self._cut()
         if self._door is not None:
-            self._door.drain("The server is shutting down.", _STOP_S)
+            self._door.idle(_STOP_S)  # the last bytes are on their way
 
     def stop(self, grace_s: float = _STOP_S) -> None:
         """Ends Ray and all that belongs to it; the door stays. Safe to call twice."""

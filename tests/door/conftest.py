@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 STARTING = "The server is starting; try again shortly."
+COMMAND = [sys.executable, "-P", "-m", "deployments.stand_in", "-db", "-f"]
 StandIn = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -32,11 +34,11 @@ class _Ingress(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        status, kind, body = 200, "application/json", b'{"object": "ours"}'
+        status, kind, body = 200, "application/json", b'{"status": "ok"}'
         if self.path.startswith("/text/"):
             status, kind, body = int(self.path[6:]), "text/plain", b"Ray's words"
         if self.path == "/dies":
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)
             return
         if self.path == "/silent":
             self.rfile.read(1)
@@ -44,6 +46,7 @@ class _Ingress(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
+        self.send_header("x-request-id", self.headers.get("x-request-id", ""))
         self.send_header("x-bind", self.headers.get("x-llm-serve-bind", ""))
         self.end_headers()
         self.wfile.write(body)
@@ -92,27 +95,21 @@ def door(folder: Path, port: int) -> Iterator[DoorThread]:
 
 
 @pytest.fixture
-def stand_in(folder: Path, port: int, request: pytest.FixtureRequest) -> Iterator[StandIn]:
+def stand_in(folder: Path, port: int) -> Iterator[StandIn]:
     """Starts one, as Ray does, and waits until it answers with its own process id."""
     with ExitStack() as stack:
 
-        def start(*servers: int, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
-            file = rendered(folder, port, *servers)
+        def start(*servers: int) -> subprocess.Popen[bytes]:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deployments.stand_in", "-db", "-f", str(file)],
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
-                stderr=subprocess.PIPE,
+                [*COMMAND, str(rendered(folder, port, *servers))],
+                env={**os.environ, "PYTHONPATH": str(ROOT), DOOR: str(folder / "door")},
             )
             stack.callback(_end, process)
-            if wait:
-                here = folder / "ray" / "admin"
-                until(lambda: admin_pid(here) == process.pid, "the stand-in answers")
+            here = folder / "ray" / "admin"
+            until(lambda: admin_pid(here) == process.pid, "the stand-in answers")
             return process
 
-        def start_at_door(*servers: int, **options: bool) -> subprocess.Popen[bytes]:
-            return start(*servers, **options, **{DOOR: str(folder / "door")})  # type: ignore[arg-type]
-
-        yield start_at_door if "door" in request.fixturenames else start
+        yield start
 
 
 def haproxies() -> list[psutil.Process]:
@@ -130,5 +127,3 @@ def haproxies() -> list[psutil.Process]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-    assert process.stderr is not None
-    process.stderr.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -110,34 +111,31 @@ def test_the_ingress_hears_where_the_door_is(
 
 
 def test_one_address_does_not_take_every_connection(
-    door: DoorThread, port: int, ingress: int, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, port: int, ingress: int
 ) -> None:
-    """Half requests from one address, as many as it may have; others are served meanwhile."""
-    monkeypatch.setattr("deployments.haproxy.MOST_CONNECTIONS", 0)  # 256, the least that there is
-    stand_in(ingress)
-    door.close("To read the limit again.")
-    stand_in(ingress)
-    most = door_limit(door)
+    """Half requests from one address, as many as there are places; others are served meanwhile."""
+    monkeypatch.setattr("deployments.haproxy.MOST_CONNECTIONS", 0)  # 256, the fewest
+    door: DoorThread = request.getfixturevalue("door")
+    request.getfixturevalue("stand_in")(ingress)
+    most = _limit(door)
+    assert most == 256
     url = f"http://127.0.0.1:{port}/v1/models"
-    sockets = []
-    try:
+    with ExitStack() as stack:
+        sockets = []
         for _ in range(most):
-            client = socket.socket()
+            client = stack.enter_context(socket.socket())
             client.bind(("127.0.0.2", 0))
-            client.connect(("127.0.0.1", port))
-            client.sendall(b"GET / HTTP/1.1\r\n")
+            with suppress(OSError):  # it is past the bound, and closed already
+                client.connect(("127.0.0.1", port))
+                client.sendall(b"GET / HTTP/1.1\r\n")
             sockets.append(client)
-        closed = until(lambda: _closed(sockets), "what is past the bound is closed")
-        assert closed >= most // 4 - 1
-        assert closed < most // 2
+        until(lambda: _closed(sockets) >= most // 4 - 1, "what is past the bound is closed")
+        assert _closed(sockets) < most // 2
         for _ in range(20):
             assert httpx.get(url, timeout=3).status_code == 200
-    finally:
-        for client in sockets:
-            client.close()
 
 
-def door_limit(door: DoorThread) -> int:
+def _limit(door: DoorThread) -> int:
     with socket.socket(socket.AF_UNIX) as admin:
         admin.connect(str(door.control.parent / "haproxy.admin"))
         admin.sendall(b"show info\n")

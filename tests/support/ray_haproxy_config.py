@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from pathlib import Path
 def rendered(folder: Path, port: int, *servers: int) -> Path:
     """The file of a manager that knows an application at `/` with replicas on these ports of
     127.0.0.1; without ports it knows none yet."""
-    from ray.serve._private.haproxy import (
-        BackendConfig,
-        HAProxyApi,
-        HAProxyConfig,
-        ServerConfig,
-    )
-    from ray.serve.config import HTTPOptions
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own, when it is imported here first
+        from ray.serve._private.haproxy import (
+            BackendConfig,
+            HAProxyApi,
+            HAProxyConfig,
+            ServerConfig,
+        )
+        from ray.serve.config import HTTPOptions
 
     file = folder / "ray" / "haproxy.cfg"
     api = HAProxyApi(
