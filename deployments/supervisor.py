@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Broken(Exception):
 class Supervisor:
     """One server, over as many lives of Ray as it takes. For one thread, the main one."""
 
+    command: Sequence[str] = (sys.executable, "-P", "-m", "deployments.ray_process")
+
     def __init__(self, order: Order, door: DoorThread | None) -> None:
         self._order = order
         self._door = door
@@ -73,7 +75,7 @@ class Supervisor:
         log_file = self._order.place.folder / "ray_process.log"
         with log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deployments.ray_process"],
+                self.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -241,17 +243,18 @@ class Supervisor:
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            if process is self._process:
-                self._said[said["event"]] = said
+        with process.stdout as lines:
+            for line in lines:
+                said = json.loads(line)
+                if process is self._process:
+                    self._said[said["event"]] = said
 
 
 class _Dashboard:
     """Ray's dashboard, which Ray does not start again; with its command and environment."""
 
     def __init__(self, process: psutil.Process) -> None:
-        self._process = process
+        self._process: psutil.Process | psutil.Popen = process
         self._command = process.cmdline()
         self._environment = process.environ()
 
@@ -269,7 +272,7 @@ class _Dashboard:
             return
         log.warning("Ray's dashboard has ended; starting it again")
         quiet = subprocess.DEVNULL
-        child = subprocess.Popen(
+        self._process = psutil.Popen(
             self._command,
             env=self._environment,
             stdin=quiet,
@@ -277,7 +280,6 @@ class _Dashboard:
             stderr=quiet,
             start_new_session=True,
         )
-        self._process = psutil.Process(child.pid)
 
 
 def _below(pid: int) -> list[psutil.Process]:
