@@ -43,7 +43,7 @@ def serve(
             terminal.say("Stopped.")
             return 0
         except (PortTaken, LoadFailed, StartFailed) as error:
-            terminal.error(str(error))
+            terminal.error(error.detail if isinstance(error, LoadFailed) else str(error))
             return 1
         except OSError as error:
             if error.errno != errno.ENOSPC:
