@@ -5,6 +5,7 @@ Ray Serve drops keys that it does not know; here they are errors, at its levels 
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deployments.environment import applied, serve_env
 from deployments.schema import IMPORT_PATH, POLICY, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.explain import explain, unknown_keys
+from llm_serve.explain import path as path_of
 from llm_serve.keys import read_keys
 from llm_serve.models import parse
 from llm_serve.servefile import ServeFile
@@ -35,10 +37,8 @@ def read_serve_file(path: Path) -> ServeFile:
         )
         raise BadFile(path, problems)
     at: Loc = ("applications", index, "args")
-    policy = (file.data["applications"][index].get("autoscaling_policy") or {}).get(
-        "policy_function"
-    )
-    if policy != POLICY:
+    policy = file.data["applications"][index].get("autoscaling_policy")
+    if not isinstance(policy, dict) or policy.get("policy_function") != POLICY:
         line = file.line(("applications", index, "import_path"))
         remedy = f"add `autoscaling_policy: {{policy_function: {POLICY}}}`"
         problems.append(Problem(line, f"nothing would ever be loaded; {remedy}"))
@@ -46,12 +46,11 @@ def read_serve_file(path: Path) -> ServeFile:
     if problems or config is None:
         raise BadFile(path, problems)
     options = file.data.get("http_options") or {}
-    return ServeFile(
-        config,
-        str(options.get("host", DEFAULT_HOST)),
-        int(options.get("port", DEFAULT_PORT)),
-        file.data,
-    )
+    host, port = str(options.get("host", DEFAULT_HOST)), int(options.get("port", DEFAULT_PORT))
+    if not 1 <= port <= 65535:
+        what = f"http_options.port: must be from 1 to 65535, not {port}"
+        raise BadFile(path, [Problem(file.line(("http_options", "port")), what)])
+    return ServeFile(config, host, port, file.data)
 
 
 def _outer_problems(file: YamlFile, schema: type[BaseModel]) -> list[Problem]:
@@ -67,7 +66,38 @@ def _outer_problems(file: YamlFile, schema: type[BaseModel]) -> list[Problem]:
         schema.model_validate(file.data)
     except ValidationError as error:
         found += [Problem(file.line(loc), text) for loc, text in explain(error, schema)]
+    except Exception:  # Ray's own validators take much for granted
+        loc = _culprit(file.data, schema)
+        what = f"Ray Serve cannot read {path_of(loc) or 'this file'}"
+        found.append(Problem(file.line(loc), f"{what}; write it as Ray Serve's documentation says"))
     return found
+
+
+def _culprit(data: Any, schema: type[BaseModel]) -> Loc:
+    """The smallest part of `data` without which Ray's validators do not break."""
+    loc: Loc = ()
+    while True:
+        part = _at(data, loc)
+        steps = range(len(part)) if isinstance(part, list) else part
+        for step in steps if isinstance(part, dict | list) else ():
+            less = copy.deepcopy(data)
+            del _at(less, loc)[step]
+            try:
+                schema.model_validate(less)
+            except ValidationError:
+                pass
+            except Exception:
+                continue
+            loc = (*loc, step)
+            break
+        else:
+            return loc
+
+
+def _at(data: Any, loc: Loc) -> Any:
+    for step in loc:
+        data = data[step]
+    return data
 
 
 def _config(file: YamlFile, at: Loc, args: Any, problems: list[Problem]) -> Config | None:

@@ -16,14 +16,19 @@ each wake-up takes one from an engine. So a replica that has loaded its model
 Where no engine binds threads (on a GPU, or the transformers backend) everybody may run everywhere.
 Nothing is done to the raylet: what it starts inherits all of this, and without root nobody can be
 less nice again.
+
+Nor is anything done to processes of others, which may well stand beside ours and have the same
+names: only to what runs under our raylet, what names its session, and what serves from our folder.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +43,9 @@ _CONTROL_TITLES = (
     "ray::RuntimeEnvAgent",
 )
 _CONTROL_PARTS = ("gcs_server", "dashboard.py", "log_monitor.py", "monitor.py")
+_SESSION = re.compile(r"(?:^|[=/])(session_[\w.-]+)(?=/|$)")
+"""Ray's name of one start, alone or in a path: `--session-dir=/tmp/ray/session_2026-...`."""
+FOLDER = "LLM_SERVE_FOLDER"
 _SERVING_TITLES = ("ray::HAProxyManager", "ray::ProxyActor")
 
 
@@ -116,11 +124,31 @@ def _is_serving(process: psutil.Process) -> bool:
 
 
 def _of_node(raylet: psutil.Process) -> Iterator[psutil.Process]:
-    """What runs under a raylet, and what was started beside it."""
+    """What is surely ours on this node: under the raylet, of its session, or our HAProxy."""
     yield from raylet.children(recursive=True)
-    starter = raylet.parent()
-    if starter is not None and starter.pid != 1:  # an orphan's siblings may be anybody's
-        yield from starter.children()
+    sessions = _sessions(raylet.cmdline())
+    folder = os.environ.get(FOLDER)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid():
+                words = process.cmdline()
+                if sessions & _sessions(words) or (folder and _serves_from(words, Path(folder))):
+                    yield process
+
+
+def _sessions(words: list[str]) -> set[str]:
+    """The sessions of Ray's that a command is for, by its options; who only reads a session's files
+    names them without one."""
+    options = (word for word in words[1:] if word.startswith("--"))
+    return {name for option in options for name in _SESSION.findall(option)}
+
+
+def _serves_from(words: list[str], folder: Path) -> bool:
+    """Whether it is HAProxy with its configuration in `folder`."""
+    files = [Path(file) for flag, file in pairwise(words) if flag == "-f"]
+    return Path(words[0] if words else "").name == "haproxy" and any(
+        folder in file.parents for file in files
+    )
 
 
 def _bound_cores(process: psutil.Process, allowed: frozenset[int]) -> frozenset[int]:

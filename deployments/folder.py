@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -33,5 +33,7 @@ def _sweep(parent: Path) -> None:
     """Removes our folders whose process is gone."""
     for folder in parent.glob("llm-*-*"):
         pid = re.fullmatch(r"llm-(\d+)-\w{8}", folder.name)
-        if pid and not psutil.pid_exists(int(pid[1])) and folder.stat().st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+        if pid and not psutil.pid_exists(int(pid[1])):
+            with suppress(FileNotFoundError):  # another start sweeps as well
+                if folder.lstat().st_uid == os.getuid():
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -88,7 +88,10 @@ class Model:
             took = time.monotonic() - self._began
             self._tell(replace(self._report, state="ready", progress=None, info=info, load_s=took))
         except LoadFailed as error:
-            log.warning("%s could not be loaded: %s", self._report.model, error.message)
+            cause = error.__cause__
+            log.warning(
+                "%s could not be loaded: %s", self._report.model, error.detail, exc_info=cause
+            )
             self._tell(replace(self._report, state="failed", progress=None, error=error.message))
         except Exception:
             log.exception("%s could not be loaded", self._report.model)

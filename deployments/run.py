@@ -53,7 +53,7 @@ def serve(
         except Stopped:
             pass
         except (PortTaken, LoadFailed, StartFailed, Broken, NotServed) as error:
-            terminal.error(str(error))
+            terminal.error(error.detail if isinstance(error, LoadFailed) else str(error))
             return 1
         except OSError as error:
             if error.errno != errno.ENOSPC:

@@ -110,7 +110,8 @@ def check(
         for model in found.config.models:
             check_engine(model)
     except (BadFile, LoadFailed) as error:
-        typer.echo(str(error), err=True)
+        said = error.detail if isinstance(error, LoadFailed) else str(error)
+        typer.echo(said, err=True)
         raise typer.Exit(_USAGE) from None
     ids = ", ".join(model.id for model in found.config.models)
     typer.echo(f"{config} is fine: serves {ids} on {found.host}:{found.port}.")
@@ -146,7 +147,7 @@ def pull(
         terminal.error(str(error))
         raise typer.Exit(_USAGE) from None
     except LoadFailed as error:
-        terminal.error(error.message)
+        terminal.error(error.detail)
         _show(log, 1, terminal)
         raise typer.Exit(1) from None
     terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")

@@ -7,6 +7,8 @@ The same tree is the `args` of the application in `serve_config.yaml`, the argum
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from copy import deepcopy
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -34,6 +36,13 @@ ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$"
 
 class _Tree(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Made anew of the fields that were set: pydantic's own copy has cached properties of the
+        original, and checks nothing."""
+        fields = {name: getattr(self, name) for name in self.model_fields_set}
+        fields |= self.__pydantic_extra__ or {}
+        return type(self)(**{**(deepcopy(fields) if deep else fields), **(update or {})})
 
 
 class TransformersEngine(_Tree):

@@ -30,9 +30,25 @@ pickle. Rendering happens in one place, `llm_serve.api.render.error_body`.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 MAX_RETRY_AFTER_S = 60  # openai-python gives up at once when it is told to wait above 120 s
+
+
+_START = r"(?:~\w*|\.{1,2}|file:(?://)?|[A-Za-z]:)?"
+_STEP = r"[/\\]+[^\s'\"`,;:()<>/\\]+"
+_PATH = re.compile(
+    r"(?P<address>\b(?!file:)[a-z][a-z0-9+.-]*://\S+)"
+    rf"|(?P<quote>['\"`]){_START}[/\\](?:(?!(?P=quote)).)*(?P=quote)"  # it may have spaces
+    rf"|(?<![\w/.~<>-]){_START}(?:{_STEP})+/*"
+)
+
+
+def without_paths(text: str) -> str:
+    """The text with `(path)` in place of each path of a file or folder, which are no client's
+    business. Addresses with a host stay, and names like org/model."""
+    return _PATH.sub(lambda found: found["address"] or "(path)", text)
 
 
 class ServeError(Exception):
@@ -192,9 +208,18 @@ class NotReady(ServeError):
 
 
 class LoadFailed(NotReady):
-    """The model could not be loaded; the message has the reason."""
+    """The model could not be loaded; the message has the reason.
+
+    The reasons are those of engines, downloads and files, and what they say may name a path:
+    `message`, which clients see, has none. `detail` is the whole, for logs and for the person at
+    the machine; it stays in the process that raised the error.
+    """
 
     code = "model_load_failed"
+
+    def __init__(self, message: str, *, detail: str | None = None, **named: Any) -> None:
+        super().__init__(without_paths(message), **named)
+        self.detail = detail or message
 
 
 class InferenceTimeout(ServeError):

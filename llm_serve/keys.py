@@ -19,6 +19,8 @@ def read_keys(path: str | None, name: str = "server.api_key_file") -> tuple[str,
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{name} is no text") from None
+    except (RuntimeError, ValueError):  # ~ of a user who is not, or a null byte
+        raise ValueError(f"{name} cannot be read: there is no such path") from None
     keys = tuple(k for line in lines if (k := line.strip()) and not k.startswith("#"))
     if not keys:
         raise ValueError(f"{name} holds no key; write one a line")

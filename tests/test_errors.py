@@ -10,7 +10,7 @@ import pytest
 from llm_serve import errors
 from llm_serve.api import openapi
 from llm_serve.api.render import error_body
-from llm_serve.errors import ServeError
+from llm_serve.errors import LoadFailed, ServeError
 from tests.support.errors import every_error
 
 _LINE = re.compile(r"^    (?P<branch>[ │├└─]*)(?P<name>\w+)(?: +(?P<status>\d{3}) +(?P<code>\w+))?")
@@ -77,3 +77,25 @@ def test_an_error_survives_pickling(kind: type[ServeError], protocol: int) -> No
     )
     assert str(copy) == str(error) == error.message
     assert error_body(copy) == error_body(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("The model folder /srv/models/a b does not", "The model folder (path) b does not"),
+        ("No such file: '/srv/my models/x.bin' here", "No such file: (path) here"),
+        (
+            'broken:/tmp/x, "~/m/y z", ../up and C:\\w\\x',
+            "broken:(path), (path), (path) and (path)",
+        ),
+        ("OSError: ~joe/model; file:///etc/x; (/one)", "OSError: (path); (path); ((path))"),
+        ("see https://hub.example/a/b for org/name", "see https://hub.example/a/b for org/name"),
+        ("12 tokens/s and/or 3 / 4 at 1.5/2", "12 tokens/s and/or 3 / 4 at 1.5/2"),
+    ],
+)
+def test_a_failed_load_shows_no_path_and_keeps_it_for_the_log(said: str, shown: str) -> None:
+    error = LoadFailed(said)
+    assert (error.message, error.detail) == (shown, said)
+    sent = pickle.loads(pickle.dumps(error))
+    assert (sent.message, sent.detail) == (shown, shown)
+    assert shown in str(error_body(error)["error"]["message"])

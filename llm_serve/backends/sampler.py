@@ -158,21 +158,24 @@ def _draw_from_likeliest(
     top, ids = weights.topk(count)
     rank = torch.arange(count, device=weights.device)
     limit = _column(weights, [row.sampling.top_k or weights.shape[1] for row in rows])
+    top_p = _column(weights, [row.sampling.top_p for row in rows])
     floor = _column(weights, [row.sampling.min_p for row in rows])
     in_top_k = top.masked_fill(rank >= limit, 0.0)
-    mass = torch.where(
-        limit < weights.shape[1], in_top_k.sum(-1, keepdim=True), weights.sum(-1, keepdim=True)
-    )
-    budget = mass * _column(weights, [row.sampling.top_p for row in rows])
+    # The mass of which top_p is a share. Of a top_k past the candidates it is not known yet.
+    uncut, within = limit >= weights.shape[1], limit <= count
+    mass = torch.where(uncut, weights.sum(-1, keepdim=True), in_top_k.sum(-1, keepdim=True))
+    budget = mass * top_p
     before = in_top_k.cumsum(-1) - in_top_k
     kept = in_top_k.masked_fill((before >= budget) | (top < floor), 0.0)
     kept[:, 0] = top[:, 0]
     tokens = ids.gather(1, _invert(kept, uniform).unsqueeze(1)).squeeze(1)
     if count < weights.shape[1]:
-        enough = (limit <= count) | (in_top_k.sum(-1, keepdim=True) >= budget)
-        enough |= top[:, -1:] < floor
-        for i in (~enough).squeeze(1).nonzero().flatten().tolist():
-            tokens[i] = _draw_from_likeliest([rows[i]], logits[[i]], [uniform[i]], count * 16)[0]
+        enough = within | (uncut & (in_top_k.sum(-1, keepdim=True) >= budget))
+        enough |= (uncut | (top_p >= 1)) & (top[:, -1:] < floor)
+        more = (~enough).squeeze(1).nonzero().flatten().tolist()
+        if more:
+            its_rows, its_uniform = [rows[i] for i in more], [uniform[i] for i in more]
+            tokens[more] = _draw_from_likeliest(its_rows, logits[more], its_uniform, count * 16)
     return tokens
 
 

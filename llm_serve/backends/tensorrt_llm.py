@@ -22,7 +22,14 @@ from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Repo
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.transcript import Transcript, Vocabulary, end_tokens
 from llm_serve.config import ModelConfig, TensorrtEngine
-from llm_serve.errors import EngineDied, InternalError, InvalidRequest, LoadFailed, ServeError
+from llm_serve.errors import (
+    EngineDied,
+    InternalError,
+    InvalidRequest,
+    LoadFailed,
+    ServeError,
+    without_paths,
+)
 
 if TYPE_CHECKING:
     from llm_serve.backends.sampler import RawLogprob
@@ -110,7 +117,7 @@ class TensorrtBackend:
                 model=str(folder), tokenizer=str(folder), trust_remote_code=False, **keywords
             )
         except Exception as error:
-            raise LoadFailed(f"{model_id}: TensorRT-LLM: {_reason(error, folder)}") from error
+            raise LoadFailed(f"{model_id}: TensorRT-LLM: {_reason(error)}") from error
 
     def _read(self, folder: Path) -> None:
         """The tokenizer, and what the files say of the model."""
@@ -158,14 +165,13 @@ class TensorrtBackend:
         result: Any = None
         finished = False
         try:
+            params = self._params(sampling, room)
             try:
                 result = self._llm.generate_async(
-                    inputs=list(prompt.token_ids),
-                    sampling_params=self._params(sampling, room),
-                    streaming=True,
+                    inputs=list(prompt.token_ids), sampling_params=params, streaming=True
                 )
-            except ValueError as error:
-                raise InvalidRequest(str(error)) from error
+            except ValueError as error:  # its check of the request
+                raise InvalidRequest(without_paths(str(error))) from error
             async for output in result:
                 (sequence,) = output.outputs
                 finished = bool(output.finished)
@@ -319,14 +325,14 @@ def _raw(token: int, entry: Any, wanted: int) -> RawLogprob:
     return entry[token].logprob, [i for i, _ in ranked], [one.logprob for _, one in ranked]
 
 
-def _reason(error: Exception, folder: Path) -> str:
+def _reason(error: Exception) -> str:
     text = next(iter(str(error).splitlines()), type(error).__name__)
     if "out of memory" in str(error).lower():
         return (
             "not enough GPU memory. Lower kv_cache_config.free_gpu_memory_fraction, max_seq_len or "
             "max_batch_size, or unload another model."
         )
-    return text.replace(str(folder), "the model")[:400]
+    return text[:400]
 
 
 def _ends_the_engine(error: Exception) -> bool:

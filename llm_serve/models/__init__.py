@@ -34,7 +34,7 @@ def resolve(model: ModelConfig, report: Report | None = None, *, thorough: bool 
     with disk_errors():
         match source:
             case Folder():
-                return _use(source)
+                return _use(source, model.id)
             case Hub():
                 return hub.fetch(source, report, thorough=thorough)
             case Wheel():
@@ -47,7 +47,7 @@ def is_cached(model: ModelConfig) -> bool:
         source = parse(model)
         match source:
             case Folder():
-                return _use(source).is_dir()
+                return _use(source, model.id).is_dir()
             case Hub():
                 return hub.find(source) is not None
             case Wheel():
@@ -56,10 +56,15 @@ def is_cached(model: ModelConfig) -> bool:
         return False
 
 
-def _use(source: Folder) -> Path:
-    path = source.path.expanduser().absolute()
+def _use(source: Folder, model_id: str) -> Path:
     try:
+        path = source.path.expanduser().absolute()
         check_folder(path)
-    except BadFolder as error:
-        raise LoadFailed(f"The model folder {source.configured} {error}.") from None
+    except (BadFolder, RuntimeError) as error:
+        # RuntimeError: `~` of a user who is not.
+        what = error if isinstance(error, BadFolder) else "does not exist"
+        raise LoadFailed(
+            f"The model folder of {model_id} {what}.",
+            detail=f"The model folder {source.configured} {what}.",
+        ) from None
     return path

@@ -30,7 +30,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A local folder. `configured` is what the user wrote, the only form shown to clients."""
+    """A local folder. `configured` is what the user wrote; clients are shown neither."""
 
     path: Path
     configured: str

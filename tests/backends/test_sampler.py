@@ -11,6 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from transformers.generation.logits_process import (  # noqa: E402
+    MinPLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
 from llm_serve.backends.base import Sampling  # noqa: E402
 from llm_serve.backends.sampler import CANDIDATES, Sampler, Sequence, choose  # noqa: E402
 
@@ -80,6 +86,27 @@ def test_top_k_draws_from_the_k_likeliest(logits: Any, top_k: int) -> None:
     drawn = set(draw(logits * 0.01, 400, top_k=top_k))
     assert drawn <= allowed
     assert len(drawn) == top_k if top_k <= 5 else len(drawn) > 100
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"top_p": 0.7}, {"min_p": 0.3}, {"top_p": 0.7, "min_p": 0.3}]
+)
+@pytest.mark.parametrize("top_k", [1, 2, CANDIDATES, CANDIDATES + 1, 400, 598, 599, 600, 2400])
+def test_every_top_k_is_that_of_transformers(top_k: int, options: dict[str, float]) -> None:
+    many, vocabulary = 5000, 600
+    flat = torch.randn(vocabulary, generator=torch.Generator().manual_seed(1)) * 0.4
+    expected = flat[None]
+    for warper in (
+        TopKLogitsWarper(top_k),
+        TopPLogitsWarper(options.get("top_p", 1.0)),
+        MinPLogitsWarper(options.get("min_p", 0.0)),
+    ):
+        expected = warper(torch.empty(0), expected)
+    sequence = Sequence(Sampling(top_k=top_k, **options))  # type: ignore[arg-type]
+    # Uniform numbers without chance: each token is drawn as often as its probability says.
+    sequence.uniform = iter((torch.arange(many) + 0.5).div(many).tolist()).__next__
+    drawn = choose([sequence] * many, flat.expand(many, -1)).bincount(minlength=vocabulary)
+    assert (drawn - expected.softmax(-1)[0] * many).abs().max() < 2
 
 
 @pytest.mark.parametrize("top_p", [0.05, 0.3, 0.9])

@@ -62,6 +62,9 @@ BAD = [
     ("- id: echo-b\n          backend", "- backend", 13, "models[1].id is missing; add it"),
     ("max_body_mb: 2", "max_body: 2", 18, "did you mean 'max_body_mb'?"),
     ("max_body_mb: 2", "api_key_file: nowhere", 18, "api_key_file cannot be read"),
+    ("max_body_mb: 2", "api_key_file: ~nobody-here/keys", 18, "api_key_file cannot be read: there"),
+    ("max_body_mb: 2", 'api_key_file: "a\\0b"', 18, "api_key_file cannot be read: there"),
+    ("{policy_function: deployments.autoscaling:ResidencyPolicy}", "some.string", 19, "dictionary"),
     ("      server:", "      sever:", 17, "unknown key 'sever'; did you mean 'server'?"),
     ("http_options:", "http_option:", 1, "did you mean 'http_options'?"),
     (
@@ -71,6 +74,7 @@ BAD = [
         "'prot' in http_options; did you mean 'port'?",
     ),
     ("  port: 11424", "  port: eleven", 3, "http_options.port: input should be a valid integer"),
+    ("port: 11424", "port: 70000", 3, "http_options.port: must be from 1 to 65535, not 70000"),
     ("route_prefix", "rout_prefix", 6, "in applications[0]; did you mean 'route_prefix'?"),
     ("graph:build", "grahp:build", 1, "no application has `import_path: deployments.graph:build`"),
     ("deployments.autoscaling:Res", "my.own:Res", 7, "nothing would ever be loaded; add `autosc"),

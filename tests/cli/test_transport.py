@@ -8,6 +8,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deployments.environment import applied, serve_env, start_env
@@ -26,6 +27,22 @@ def test_folders_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> Non
             assert folder.exists()
     assert not dead.exists()
     assert not folder.exists()
+
+
+def test_two_starts_may_sweep_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    dead = Path("/tmp/llm-999999998-abcdefgh")
+    dead.mkdir()
+    exists = psutil.pid_exists
+
+    def swept_by_another(pid: int) -> bool:
+        if pid == 999999998:
+            dead.rmdir()
+        return exists(pid)
+
+    monkeypatch.setattr("deployments.folder.psutil.pid_exists", swept_by_another)
+    with own_folder() as folder:
+        assert folder.exists()
 
 
 def test_every_variable_of_serve_env_is_said_why() -> None:

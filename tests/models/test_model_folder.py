@@ -77,13 +77,15 @@ def test_a_wrong_folder_is_named_with_what_is_wrong(
     assert words in caught.value.message
 
 
-@pytest.mark.parametrize("name", ["nowhere", "a.gguf"])
-def test_only_what_the_user_configured_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("source", ["./nowhere", "./a.gguf", "~no-such-user/model"])
+def test_clients_are_shown_no_folder_and_the_person_the_one_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (tmp_path / "a.gguf").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LoadFailed) as caught:
-        resolve(config(f"./{name}"))
-    assert f"./{name}" in caught.value.message
-    assert str(tmp_path) not in caught.value.message
+        resolve(config(source))
+    assert source in caught.value.detail
+    assert "/" not in caught.value.message
+    assert "The model folder of " in caught.value.message
+    assert not is_cached(config(source))

@@ -15,7 +15,13 @@ from llm_serve.backends import UNTRIED, check_engine
 from llm_serve.backends.base import Sampling
 from llm_serve.backends.tensorrt_llm import OURS, TensorrtBackend
 from llm_serve.config import ModelConfig
-from llm_serve.errors import EngineDied, InternalError, LoadFailed, UnsupportedParameter
+from llm_serve.errors import (
+    EngineDied,
+    InternalError,
+    InvalidRequest,
+    LoadFailed,
+    UnsupportedParameter,
+)
 from tests.support.client import Api, refused, user
 from tests.support.tensorrt import REAL
 from tests.support.waiting import until
@@ -140,6 +146,9 @@ def test_errors_are_of_our_hierarchy(folder: Path, monkeypatch: pytest.MonkeyPat
 
     from tests.support.inprocess import serving
 
+    def refuses(*_: Any, **__: Any) -> None:
+        raise ValueError("max_tokens is too large for /srv/engine")
+
     def dead(**_: Any) -> None:
         raise RuntimeError("the executor has shut down")
 
@@ -148,6 +157,13 @@ def test_errors_are_of_our_hierarchy(folder: Path, monkeypatch: pytest.MonkeyPat
         assert api.chat("Hi.", max_tokens=1).status_code == 200
         (backend,) = api.gateway.backends.values()
         asyncio.run_coroutine_threadsafe(backend.check_health(), api.loop).result(5)
+        (its, ours) = (fake(api), "generate_async"), (backend, "_params")
+        for (owner, name), kind in ((its, InvalidRequest), (ours, InternalError)):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, name, refuses)
+                response = api.chat("Hi.")
+            refused(response, kind, None)
+            assert "/srv" not in response.text
         refused(api.chat(FAIL_ENGINE), EngineDied, None)
         failing = asyncio.run_coroutine_threadsafe(backend.check_health(), api.loop)
         with pytest.raises(EngineDied):

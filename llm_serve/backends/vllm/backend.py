@@ -32,6 +32,7 @@ from llm_serve.errors import (
     InvalidRequest,
     LoadFailed,
     ServeError,
+    without_paths,
 )
 
 if TYPE_CHECKING:
@@ -142,10 +143,12 @@ class VllmBackend:
         from vllm.entrypoints.launchers.app import build_app
         from vllm.lora.request import LoRARequest
 
+        from llm_serve.backends.vllm import refusals
         from llm_serve.backends.vllm.inner_server import InnerServer
 
         tasks = await self._engine.get_supported_tasks()
         app = build_app(self._server_args, tasks, self._engine.model_config)
+        refusals.install()
         state: State = app.state
         await init_app_state(self._engine, state, self._server_args, tasks)
         self._adapters = {
@@ -198,17 +201,16 @@ class VllmBackend:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         from vllm.inputs import TokensPrompt
 
-        params = self._params(prompt, sampling)
         tokens: list[int] = []
         logprobs: list[RawLogprob] = []
         transcript = Transcript(self._vocabulary, sampling, logprobs, self._eos)
-        outputs = self._engine.generate(
-            TokensPrompt(prompt_token_ids=list(prompt.token_ids)),
-            params,
-            uuid.uuid4().hex,
-            lora_request=self._adapters.get(sampling.adapter or ""),
-        )
         with self._explained():
+            outputs = self._engine.generate(
+                TokensPrompt(prompt_token_ids=list(prompt.token_ids)),
+                self._params(prompt, sampling),
+                uuid.uuid4().hex,
+                lora_request=self._adapters.get(sampling.adapter or ""),
+            )
             async with aclosing(outputs):
                 async for output in outputs:
                     (sequence,) = output.outputs
@@ -274,8 +276,9 @@ class VllmBackend:
             raise
         except EngineDeadError:
             raise EngineDied(_DIED) from None
-        except (VLLMClientError, ValueError) as error:
-            raise InvalidRequest(str(error), param=getattr(error, "parameter", None)) from None
+        except VLLMClientError as error:
+            said = without_paths(str(error))
+            raise InvalidRequest(said, param=getattr(error, "parameter", None)) from None
         except Exception as error:
             if self._engine.errored:
                 raise EngineDied(_DIED) from None

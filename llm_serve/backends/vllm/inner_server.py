@@ -22,6 +22,7 @@ from llm_serve.errors import (
     PromptTooLong,
     ServeError,
     UnsupportedParameter,
+    without_paths,
 )
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _refusal(status: int, body: bytes) -> ServeError:
 
 def _error(status: int, error: dict[str, Any]) -> ServeError:
     """Our error for one of vLLM's."""
-    message, param = str(error.get("message", "")), error.get("param")
+    message, param = without_paths(str(error.get("message", ""))), error.get("param")
     param = str(param).removeprefix("body.") if param else None
     if (first := _VALIDATION.search(message)) is not None:
         message = f"{param}: {first['said']}." if param else f"{first['said']}."

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt): (?P<said>.+)$", re.MULTILINE)
-_PATH = re.compile(r"(?<![\w/.])/[\w.+-]+(?:/[\w.+-]+)+")
 _MOST = 600
 
 
@@ -44,12 +43,12 @@ class Reasons:
             config.logging_config = replace(config.logging_config, pylogging_config_file=str(file))
 
     def first(self) -> str | None:
-        """What the first exception said, without paths; None where none was logged."""
+        """What the first exception said; None where none was logged."""
         try:
             found = _RAISED.search(self._kept.read_text(errors="replace"))
         except OSError:
             return None
-        return _PATH.sub("(path)", found["said"])[:_MOST] if found else None
+        return found["said"][:_MOST] if found else None
 
     def close(self) -> None:
         self._folder.cleanup()
