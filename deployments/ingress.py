@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -57,7 +58,7 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return create_app(self._config, self, self._keys)
+        return create_app(self._config, self, self._keys, os.environ.get("LLM_SERVE_HOST"))
 
     def status(self) -> ServerStatus:
         view = self._link.view

@@ -28,8 +28,11 @@ from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
 Parse = Callable[[bytes, Config], Job]
 
 
-def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> Starlette:
-    """The app. `keys` are the accepted API keys; none means that no key is asked for."""
+def create_app(
+    config: Config, gateway: Gateway, keys: tuple[str, ...] = (), bind: str | None = None
+) -> Starlette:
+    """The app. `keys` are the accepted API keys; none means that no key is asked for. `bind` is the
+    address that the server listens on, None where that is not known."""
 
     extended = any(CAPABILITIES[model.backend].extensions for model in config.models)
     guided = any(CAPABILITIES[model.backend].response_format for model in config.models)
@@ -82,7 +85,13 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
     middleware = [
         Middleware(RequestIds),
-        Middleware(Edge, keys=keys, origins=config.server.cors_origins),
+        Middleware(
+            Edge,
+            keys=keys,
+            origins=config.server.cors_origins,
+            bind=bind,
+            hosts=config.server.allowed_hosts,
+        ),
     ]
     if config.server.cors_origins:
         cors = Middleware(
