@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -23,9 +24,9 @@ from llm_serve.api.job import Job
 from llm_serve.api.openapi import ENGINE_ROUTES, document
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
-from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
+from llm_serve.errors import NoRoute, RequestTimeout, ServeError, UnknownModel, WrongMethod
 
-Parse = Callable[[bytes, Config], Job]
+Parse = Callable[[requests.Fields, Config], Job]
 
 
 def create_app(
@@ -75,8 +76,10 @@ def create_app(
 
     def generate(parse: Parse) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            body = await read_body(request, config.server.max_body_mb)
-            job = parse(body, config)
+            body = await read_body(request, config.server)
+            fields = requests.read_object(body)
+            await asyncio.sleep(0)  # others' turn
+            job = parse(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
 
@@ -132,7 +135,9 @@ def create_app(
 
 async def _serve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServeError)
-    return error_response(error)
+    # What is left of a body that came too slowly is not waited for.
+    headers = {"connection": "close"} if isinstance(error, RequestTimeout) else None
+    return error_response(error, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

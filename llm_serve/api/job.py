@@ -35,6 +35,10 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Characters and token ids of the input: how much there is to move and to tokenize."""
+        """Characters, token ids and numbers: how much there is to move and to tokenize."""
+        sampling = self.sampling
         texts = sum(len(value) for message in self.messages for value in message.values())
+        texts += sum(map(len, sampling.stop)) + 2 * len(sampling.logit_bias)
+        if sampling.guide is not None:
+            texts += len(sampling.guide.schema or "")
         return texts + sum(len(prompt) for prompt in self.prompts) + len(self.body)
