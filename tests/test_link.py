@@ -32,8 +32,8 @@ class _Director:
     async def on_watch(self, seen: int) -> View:
         return await self.views.get()
 
-    async def on_usage(self, usage: ev.Usage) -> None:
-        pass
+    async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
+        return {}
 
 
 class _Method:

@@ -27,11 +27,18 @@ class Job:
     include_usage: bool = False
     path: str = ""
     body: bytes = b""
+    inputs: int = 1
+    """Prompts in `body`."""
 
     @property
     def answers_as(self) -> str:
         """The model that the answer names: the adapter, where one was asked for."""
         return self.sampling.adapter or self.model
+
+    @property
+    def sequences(self) -> int:
+        """Answers that the engine generates: of each prompt `n`."""
+        return self.n * (len(self.prompts) or self.inputs)
 
     @property
     def size(self) -> int:

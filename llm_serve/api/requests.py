@@ -72,13 +72,13 @@ def parse_chat(fields: Fields, config: Config) -> Job:
     job_id = uuid.uuid4().hex
     if isinstance(request, EngineChatRequest):
         if not (request.plain() and _rendered_here(model)):
-            return _to_engine("/v1/chat/completions", job_id, fields, common)
+            return _bounded(_to_engine("/v1/chat/completions", job_id, fields, common), model)
         messages = request.plain_messages()
     else:
         messages = tuple(message.plain() for message in request.messages)
     if isinstance(request, GuidedChatRequest):
         common["sampling"] = replace(common["sampling"], guide=request.guide())
-    return Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common)
+    return _bounded(Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common), model)
 
 
 def _chat_schema(model: ModelConfig) -> type[ChatRequest]:
@@ -104,8 +104,23 @@ def parse_completion(fields: Fields, config: Config) -> Job:
     if isinstance(request, EngineCompletionRequest) and not (
         request.plain() and _rendered_here(model)
     ):
-        return _to_engine("/v1/completions", job_id, fields, common)
-    return Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
+        common["inputs"] = len(request.prompts())
+        return _bounded(_to_engine("/v1/completions", job_id, fields, common), model)
+    job = Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
+    return _bounded(job, model)
+
+
+def _bounded(job: Job, model: ModelConfig) -> Job:
+    """The job, where it can ever run. Raises InvalidRequest."""
+    most = model.max_running + model.max_queued
+    if job.sequences > most:
+        param = "prompt" if job.n <= most else "n"
+        raise InvalidRequest(
+            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
+            f"and queues, which is {most}; split the request, or raise max_queued.",
+            param=param,
+        )
+    return job
 
 
 def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:

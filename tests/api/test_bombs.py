@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import pickle
 import random
@@ -92,12 +93,15 @@ async def watched_loop() -> AsyncIterator[list[float]]:
             await asyncio.sleep(0)
             longest[0] = max(longest[0], time.thread_time() - began)
 
+    gc.collect()
+    gc.freeze()  # what the other tests have left is not collected in this time
     task = asyncio.create_task(watch())
     await asyncio.sleep(0)
     try:
         yield longest
     finally:
         task.cancel()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(
