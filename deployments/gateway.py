@@ -21,7 +21,7 @@ from deployments.waiting import accepted, loading_of, refusal
 from llm_serve.api.job import Job
 from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.config import Config
-from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, ServeError
+from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from llm_serve.status import ModelStatus, ServerStatus
@@ -79,10 +79,15 @@ class HandleGateway:
         """See Gateway. Raises QueueFull; Conflict while the server shuts down."""
         self._refuse_while_draining()
         admission = self._admission[job.model]
-        with admission.place(job.sequences):
-            if admission.must_report:
+        try:
+            with admission.place(job.sequences):
+                if admission.must_report:
+                    self._link.report_soon()
+                yield
+        except QueueFull:
+            if admission.must_report:  # by newer figures there may be room
                 self._link.report_soon()
-            yield
+            raise
 
     async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
         """See Gateway. Asks the director only where the model is not ready."""
