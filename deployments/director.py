@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import ray
 
 from deployments.autoscaling import Granted, Grants
 from deployments.nodes import capacity
-from deployments.reports import Answer, ReplicaReport, Told, View
+from deployments.reports import SILENT_S, Answer, ReplicaReport, Told, View
 from deployments.specs import scheduler_for
 from deployments.survey import Survey
 from llm_serve.backends.base import ModelInfo
@@ -66,6 +68,7 @@ class Director:
         self._capacity: dict[str, int] = {}
         self._scheduler = self._make_scheduler()
         self._view = View(self._scheduler.snapshot)
+        self._published = time.monotonic()
         self._work = asyncio.get_running_loop().create_task(self._run())
 
     # -- said by ingresses -------------------------------------------------------------------
@@ -105,9 +108,11 @@ class Director:
         if answer is not None:
             answer.cancel()
 
-    async def usage(self, usage: ev.Usage) -> None:
-        self._heard = time.monotonic()
+    async def usage(self, usage: ev.Usage) -> Mapping[str, ev.Use]:
+        """What the other ingresses have of each model."""
+        self._heard = now = time.monotonic()
         self._handle(usage)
+        return self._scheduler.fleet.others(usage.ingress, now, SILENT_S)
 
     async def ingress_gone(self, ingress: str) -> None:
         self._handle(ev.IngressGone(ingress))
@@ -127,7 +132,7 @@ class Director:
         if self._view.tick == seen:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), WATCH_S)
-        return self._view
+        return replace(self._view, age_s=time.monotonic() - self._published)
 
     async def shutdown(self) -> None:
         self._handle(ev.Shutdown())
@@ -264,6 +269,8 @@ class Director:
 
     def _publish(self, snapshot: fx.Snapshot) -> None:
         self._tick += 1
+        if snapshot is not self._view.snapshot:
+            self._published = time.monotonic()
         self._view = View(snapshot, dict(self._infos), self._epoch + self._tick)
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -43,7 +43,8 @@ def _model(model: ModelConfig, config: Config) -> serve.Application:
         Model,
         name=deployment_of(model.id),
         max_ongoing_requests=model.max_running,
-        max_queued_requests=model.max_running + model.max_queued,
+        # Of each ingress's own queue: above what the ingresses admit, so that it never refuses.
+        max_queued_requests=model.max_replicas * model.max_running + model.max_queued,
         # A stream in flight must end whole before its replica goes.
         graceful_shutdown_timeout_s=config.server.inference_timeout_s + DRAIN_SLACK_S,
         graceful_shutdown_wait_loop_s=0.02,

@@ -44,6 +44,7 @@ class Model:
     def __init__(self, config: ModelConfig) -> None:
         self._began = time.monotonic()
         self._backend = create(config)
+        self._max_running = config.max_running
         context = serve.get_replica_context()
         # For an engine's own processes that join Ray: this cluster, not one that they find.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -69,7 +70,7 @@ class Model:
             raise LoadFailed(
                 self._report.error or "The model could not be loaded.", retry_after_s=60
             )
-        async with aclosing(run(self._backend, job)) as messages:
+        async with aclosing(run(self._backend, job, self._max_running)) as messages:
             async for message in messages:
                 for start in range(0, len(message), _PIECE):
                     yield message[start : start + _PIECE]

@@ -13,6 +13,8 @@ REPORT_PERIOD_S = 2.0
 """A replica repeats its report so often, so that a restarted director knows all again."""
 USAGE_PERIOD_S = 0.5
 """An ingress reports its usage so often, and at once when a snapshot must be acknowledged."""
+SILENT_S = 4 * USAGE_PERIOD_S
+"""For the others' bounds, an ingress that did not report for so long has no requests any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class View:
     infos: Mapping[str, ModelInfo] = field(default_factory=dict)
     tick: int = 0
     """Grows with every change of either."""
+    age_s: float = 0.0
+    """How old the snapshot's seconds are, where the view is given out."""
 
 
 Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done

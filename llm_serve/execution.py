@@ -20,8 +20,10 @@ _LONG_TEXT = 20_000
 """Characters above which tokenizing is moved off the event loop."""
 
 
-async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
+async def run(backend: Backend, job: Job, max_running: int) -> AsyncGenerator[bytes, None]:
     """Yields SSE frames, or the one JSON body of a job that does not stream.
+
+    At most `max_running` of its sequences run at once; a request is no way past that limit.
 
     Raises ServeError before the first message; later it becomes an error frame, since the status
     line is gone. Closing the iterator aborts every sequence.
@@ -33,7 +35,11 @@ async def run(backend: Backend, job: Job) -> AsyncGenerator[bytes, None]:
     prompts = await _encode(backend, job)
     inputs = [prompt for prompt in prompts for _ in range(job.n)]
     renderer = Renderer(job, sum(len(p.token_ids) for p in prompts), len(inputs))
-    deltas = _one(backend, job, inputs[0]) if len(inputs) == 1 else _many(backend, job, inputs)
+    deltas = (
+        _one(backend, job, inputs[0])
+        if len(inputs) == 1
+        else _many(backend, job, inputs, max_running)
+    )
     async with aclosing(deltas):
         if not job.stream:
             async for batch in deltas:
@@ -96,17 +102,18 @@ async def _one(
 
 
 async def _many(
-    backend: Backend, job: Job, prompts: list[Prompt]
+    backend: Backend, job: Job, prompts: list[Prompt], max_running: int
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
-    """Several sequences at once. With a seed, the i-th of a prompt's n samples takes seed + i."""
+    """Several sequences. With a seed, the i-th of a prompt's n samples takes seed + i."""
     ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
+    places = asyncio.Semaphore(max_running)
 
     async def pump(index: int, prompt: Prompt) -> None:
         sampling = job.sampling
         if sampling.seed is not None:
             sampling = replace(sampling, seed=sampling.seed + index % job.n)
         try:
-            async with aclosing(backend.generate(prompt, sampling)) as deltas:
+            async with places, aclosing(backend.generate(prompt, sampling)) as deltas:
                 async for delta in deltas:
                     ready.put_nowait((index, delta))
         except PromptTooLong as error:

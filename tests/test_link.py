@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from deployments.reports import Told, View
 from llm_serve.config import Config
+from llm_serve.errors import InternalError
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from tests.support.inprocess import echo
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 FAILED = fx.Failed("t", "echo/a", "no such weights", 10)
 
 
@@ -32,8 +35,8 @@ class _Director:
     async def on_watch(self, seen: int) -> View:
         return await self.views.get()
 
-    async def on_usage(self, usage: ev.Usage) -> None:
-        pass
+    async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
+        return {}
 
 
 class _Method:
@@ -44,17 +47,25 @@ class _Method:
         return asyncio.ensure_future(self._function(*arguments))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_an_answer_comes_once_its_view_is_in_force() -> None:
+def _linked(director: _Director) -> Any:
     from deployments.link import DirectorLink
-
-    director = _Director(tick=7)
 
     class Link(DirectorLink):
         def _get(self) -> Any:
+            self._director = director
             return director
 
-    link = Link("app", "ingress", Config.model_validate({"models": [echo("echo/a")]}), {})
+    return Link("app", "ingress", Config.model_validate({"models": [echo("echo/a")]}), {})
+
+
+def _end(link: Any) -> None:
+    for task in link._tasks:
+        task.cancel()
+
+
+async def test_an_answer_comes_once_its_view_is_in_force() -> None:
+    director = _Director(tick=7)
+    link = _linked(director)
     snapshot = fx.Snapshot(1, "ok", False, None, None, ())
     director.views.put_nowait(View(snapshot, tick=6))
     assert await link.changed(0) == 6
@@ -65,5 +76,104 @@ async def test_an_answer_comes_once_its_view_is_in_force() -> None:
     assert await answer == FAILED
     assert link.view is not None
     assert link.view.tick == 7
-    for task in link._tasks:
-        task.cancel()
+    _end(link)
+
+
+class _Silent(_Director):
+    """Stopped: it takes what is sent to it and answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.cancelled: list[str] = []
+
+    async def on_ask(self, question: Any) -> Told:
+        return await asyncio.get_running_loop().create_future()
+
+    async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def on_cancel(self, ticket: str) -> None:
+        self.cancelled.append(ticket)
+
+
+@pytest.mark.parametrize(
+    ("question", "patience_s"),
+    [
+        (ev.Request("t", "echo/a", "ingress", None), 0.1),
+        (ev.Request("t", "echo/a", "ingress", 0.3), 0.4),
+        (ev.Load("t", "echo/a"), 0.1),
+        (ev.Unload("t", "echo/a"), 0.1),
+    ],
+)
+async def test_a_director_that_hangs_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, question: Any, patience_s: float
+) -> None:
+    from deployments import link as module
+
+    monkeypatch.setattr(module, "_ANSWER_S", 0.1)
+    director = _Silent()
+    link = _linked(director)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(module.DirectorAway):
+        await link.ask(question)
+    assert asyncio.get_running_loop().time() - began >= patience_s
+    await asyncio.sleep(0)
+    assert director.cancelled == ["t"], "once it goes on, nobody waits any more"
+    _end(link)
+
+
+async def test_a_director_that_hangs_is_ended_once_and_by_its_handle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    from deployments import link as module
+
+    ended: asyncio.Queue[tuple[Any, bool]] = asyncio.Queue()
+
+    def kill(actor: Any, *, no_restart: bool) -> None:
+        ended.put_nowait((actor, no_restart))
+
+    monkeypatch.setattr(ray, "kill", kill)
+    monkeypatch.setattr(module, "_HUNG_S", 0.05)
+    monkeypatch.setattr(module, "USAGE_PERIOD_S", 0.01)
+
+    class Stops(_Silent):
+        reports = 0
+
+        async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
+            self.reports += 1
+            return {} if self.reports == 1 else await super().on_usage(usage)
+
+    never_heard = _linked(_Silent())
+    await asyncio.sleep(0.2)
+    assert ended.empty(), "it may still be starting"
+    _end(never_heard)
+    director = Stops()
+    link = _linked(director)
+    assert await asyncio.wait_for(ended.get(), 5) == (director, False)
+    _end(link)
+
+
+async def test_a_defect_of_the_director_is_told_and_not_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from ray.exceptions import ActorUnavailableError, RayTaskError
+
+    class Broken(_Director):
+        asked = 0
+
+        async def on_ask(self, question: Any) -> Told:
+            self.asked += 1
+            if self.asked == 1:
+                raise ActorUnavailableError("it is being restarted", None)
+            cause = KeyError("a defect")
+            raise RayTaskError("ask", "Traceback: a defect", cause).as_instanceof_cause()
+
+    director = Broken(1)
+    link = _linked(director)
+    with caplog.at_level(logging.CRITICAL), pytest.raises(InternalError) as caught:
+        await asyncio.wait_for(link.ask(ev.Request("t", "echo/a", "ingress", None)), 5)
+    assert "defect" not in caught.value.message
+    assert director.asked == 2, "away is asked again, broken is not"
+    _end(link)

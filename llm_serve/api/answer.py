@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, nullcontext
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -98,16 +98,20 @@ class JobAnswer(Response):
         loop = asyncio.get_running_loop()
         hold_s = self.hold.seconds
         deadline = loop.time() + (hold_s or 0)
-        while True:
-            left = None if hold_s is None else max(0.0, deadline - loop.time())
-            async with aclosing(self.gateway.admit(self.job, left)) as waits:
-                async for loading in waits:
-                    if self.job.stream:
-                        await self._send(send, loading.comment())
-            try:
-                return await self._generate(send)
-            except Readmit:
-                continue
+        with ExitStack() as kept:
+            if hold_s is not None:
+                kept.enter_context(self.gateway.place(self.job))
+            while True:
+                left = None if hold_s is None else max(0.0, deadline - loop.time())
+                async with aclosing(self.gateway.admit(self.job, left)) as waits:
+                    async for loading in waits:
+                        if self.job.stream:
+                            await self._send(send, loading.comment())
+                try:
+                    with nullcontext() if hold_s is not None else self.gateway.place(self.job):
+                        return await self._generate(send)
+                except Readmit:
+                    continue
 
     async def _generate(self, send: Send) -> Response | None:
         clock = asyncio.timeout(self.timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -23,13 +24,16 @@ from llm_serve.api.job import Job
 from llm_serve.api.openapi import ENGINE_ROUTES, document
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
-from llm_serve.errors import NoRoute, ServeError, UnknownModel, WrongMethod
+from llm_serve.errors import NoRoute, RequestTimeout, ServeError, UnknownModel, WrongMethod
 
-Parse = Callable[[bytes, Config], Job]
+Parse = Callable[[requests.Fields, Config], Job]
 
 
-def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> Starlette:
-    """The app. `keys` are the accepted API keys; none means that no key is asked for."""
+def create_app(
+    config: Config, gateway: Gateway, keys: tuple[str, ...] = (), bind: str | None = None
+) -> Starlette:
+    """The app. `keys` are the accepted API keys; none means that no key is asked for. `bind` is the
+    address that the server listens on, None where that is not known."""
 
     extended = any(CAPABILITIES[model.backend].extensions for model in config.models)
     guided = any(CAPABILITIES[model.backend].response_format for model in config.models)
@@ -72,8 +76,10 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
 
     def generate(parse: Parse) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            body = await read_body(request, config.server.max_body_mb)
-            job = parse(body, config)
+            body = await read_body(request, config.server)
+            fields = requests.read_object(body)
+            await asyncio.sleep(0)  # others' turn
+            job = parse(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
 
@@ -82,7 +88,13 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
     middleware = [
         Middleware(RequestIds),
-        Middleware(Edge, keys=keys, origins=config.server.cors_origins),
+        Middleware(
+            Edge,
+            keys=keys,
+            origins=config.server.cors_origins,
+            bind=bind,
+            hosts=config.server.allowed_hosts,
+        ),
     ]
     if config.server.cors_origins:
         cors = Middleware(
@@ -123,7 +135,9 @@ def create_app(config: Config, gateway: Gateway, keys: tuple[str, ...] = ()) -> 
 
 async def _serve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServeError)
-    return error_response(error)
+    # What is left of a body that came too slowly is not waited for.
+    headers = {"connection": "close"} if isinstance(error, RequestTimeout) else None
+    return error_response(error, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What every answer has, whatever the route: a request id, a checked key, a JSON 500.
+"""What every answer has, whatever the route: a request id, a checked host and key, a JSON 500.
 
 Pure ASGI middleware, since Starlette's class-based one would buffer cancellation.
 """
@@ -8,17 +8,22 @@ from __future__ import annotations
 import hmac
 import re
 import uuid
+from functools import lru_cache
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_serve.api.answer import error_response, internal_error
-from llm_serve.errors import ForeignOrigin, MissingKey, ServeError, WrongKey
+from llm_serve.errors import ForeignHost, ForeignOrigin, MissingKey, ServeError, WrongKey
 
 REQUEST_ID = "[A-Za-z0-9._:-]{1,128}"
 """A client's own id is kept where it is of this form."""
 _OPEN = ("/healthz", "/openapi.json")
 """Needs no key. All else does, so that a new route is closed until it is named here."""
+BIND_HEADER = "x-llm-serve-bind"
+"""`loopback` or `open`: what the door listens on, as it tells the ingress, which may be on another
+machine. It only adds to what the ingress knows: a page could send `open`."""
 
 
 class RequestIds:
@@ -46,12 +51,25 @@ class RequestIds:
 
 
 class Edge:
-    """Keeps strangers out and tracebacks in. Needs RequestIds around it."""
+    """Keeps strangers out and tracebacks in. Needs RequestIds around it.
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], origins: tuple[str, ...] = ()) -> None:
+    `bind` is the address on which the server listens, None where that is not known. `hosts` are the
+    names under which it may be called besides those of loopback.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: tuple[str, ...],
+        origins: tuple[str, ...] = (),
+        bind: str | None = None,
+        hosts: tuple[str, ...] = (),
+    ) -> None:
         self.app = app
         self.keys = tuple(key.encode() for key in keys)
         self.origins = origins
+        self.private = bind is not None and is_loopback(bind)
+        self.hosts = frozenset(name.lower() for name in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,6 +84,7 @@ class Edge:
             await send(message)
 
         try:
+            self._check_host(headers)
             if scope["method"] == "POST":
                 self._check_origin(headers)
             # Under a route prefix, ASGI's path begins with it.
@@ -77,6 +96,21 @@ class Edge:
             if started:
                 raise
             await error_response(internal_error(scope))(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        """Raises ForeignHost. A web page may bind its own name to 127.0.0.1, and is then of this
+        server's origin: all that tells it apart is the name in Host. Where the server listens to
+        other machines, or asks for a key, that name is no way in."""
+        private = self.private or headers.get(BIND_HEADER) == "loopback"
+        if self.keys or not private or "*" in self.hosts:
+            return
+        for host in headers.getlist("host"):
+            name = _name(host)
+            if name and name not in self.hosts and not is_loopback(name):
+                raise ForeignHost(
+                    f"This server is not called {name[:100]!r}. Call it localhost, or name it in "
+                    "server.allowed_hosts."
+                )
 
     def _check_origin(self, headers: Headers) -> None:
         """Raises ForeignOrigin. A browser lets any page send a POST without a body to loopback, and
@@ -99,3 +133,21 @@ class Edge:
         sent = key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
         if not any([hmac.compare_digest(sent, known) for known in self.keys]):  # noqa: C419
             raise WrongKey("This API key is not accepted here.")
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    name, colon, port = host.strip().rpartition(":")
+    return (name if colon and (port.isdecimal() or not port) else host.strip()).lower()
+
+
+@lru_cache(maxsize=256)
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine's alone; IPv6 with or without brackets."""
+    name = name.removeprefix("[").removesuffix("]").removesuffix(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

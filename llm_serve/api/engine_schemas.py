@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_serve.api.schemas import ChatRequest, CompletionRequest, Message, StreamOptions, _Body
+from llm_serve.api.schemas import (
+    MAX_MESSAGES,
+    ChatRequest,
+    CompletionRequest,
+    Few,
+    Message,
+    StreamOptions,
+    TokenIds,
+    _Body,
+)
 
 Names = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -43,9 +52,9 @@ class EngineMessage(_Body):
     """One turn of the conversation; which roles a model takes is up to its chat template."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Part], Field(min_length=1)] | None = None
+    content: str | Annotated[Few[list[Part]], Field(min_length=1)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Few[list[ToolCall]] | None = None
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
@@ -93,7 +102,7 @@ class _Extended(BaseModel):
     repetition_penalty: float | None = Field(None, gt=0)
     length_penalty: float | None = None
     use_beam_search: bool | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: Few[list[int]] | None = None
     include_stop_str_in_output: bool | None = None
     min_tokens: int | None = Field(None, ge=0, le=8192)
     skip_special_tokens: bool | None = None
@@ -101,9 +110,9 @@ class _Extended(BaseModel):
     truncate_prompt_tokens: int | None = None
     truncation_side: Literal["left", "right"] | None = None
     prompt_logprobs: int | None = Field(None, ge=0, le=20)
-    logprob_token_ids: list[int] | None = None
-    allowed_token_ids: list[int] | None = None
-    bad_words: list[str] | None = None
+    logprob_token_ids: Few[list[int]] | None = None
+    allowed_token_ids: TokenIds | None = None
+    bad_words: Few[list[str]] | None = None
     add_special_tokens: bool | None = None
     priority: int | None = None
     return_tokens_as_token_ids: bool | None = None
@@ -118,9 +127,11 @@ class _Extended(BaseModel):
 class EngineChatRequest(ChatRequest, _Extended):
     """The body of `POST /v1/chat/completions` for a model of such an engine."""
 
-    messages: list[EngineMessage] = Field(min_length=1)  # type: ignore[assignment]
+    messages: list[EngineMessage] = Field(  # type: ignore[assignment]
+        min_length=1, max_length=MAX_MESSAGES, fail_fast=True
+    )
     stream_options: EngineStreamOptions | None = None
-    tools: Annotated[list[Tool], Field(min_length=1)] | None = None
+    tools: Annotated[Few[list[Tool]], Field(min_length=1)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None  # type: ignore[assignment]
@@ -130,7 +141,7 @@ class EngineChatRequest(ChatRequest, _Extended):
     echo: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    documents: list[dict[str, Any]] | None = None
+    documents: Few[list[dict[str, Any]]] | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     media_io_kwargs: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from llm_serve.api.job import Job
@@ -14,13 +15,16 @@ class Gateway(Protocol):
     """What the routes need. `status` is in memory and costs no call; `changes` yields it whenever
     it changes, the first at once.
 
+    `place` is kept from when a request begins to wait for its model until its answer has ended, or
+    while it runs where it does not wait. It raises QueueFull where there is none.
+
     `admit` returns at once for a ready model. Else it waits up to `hold_s`, yielding where the load
     stands now and then; without `hold_s` it raises Accepted. It raises LoadFailed, Conflict, and
     NotReady when `hold_s` is over; closing it gives the wait up.
 
     `generate` yields the encoded messages of `llm_serve.execution.run`, a large one in pieces. It
     raises ServeError, before its first message or later, and Readmit if the model left before the
-    request started; closing it frees the request's place within a second.
+    request started; closing it ends the work within a second.
 
     `load` asks for a model as an operator and returns where that stands; `unload` asks it to leave.
     """
@@ -28,6 +32,8 @@ class Gateway(Protocol):
     def status(self) -> ServerStatus: ...
 
     def changes(self) -> AsyncGenerator[ServerStatus, None]: ...
+
+    def place(self, job: Job) -> AbstractContextManager[None]: ...
 
     def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]: ...
 

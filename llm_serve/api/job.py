@@ -27,6 +27,8 @@ class Job:
     include_usage: bool = False
     path: str = ""
     body: bytes = b""
+    inputs: int = 1
+    """Prompts in `body`."""
 
     @property
     def answers_as(self) -> str:
@@ -34,7 +36,16 @@ class Job:
         return self.sampling.adapter or self.model
 
     @property
+    def sequences(self) -> int:
+        """Answers that the engine generates: of each prompt `n`."""
+        return self.n * (len(self.prompts) or self.inputs)
+
+    @property
     def size(self) -> int:
-        """Characters and token ids of the input: how much there is to move and to tokenize."""
+        """Characters, token ids and numbers: how much there is to move and to tokenize."""
+        sampling = self.sampling
         texts = sum(len(value) for message in self.messages for value in message.values())
+        texts += sum(map(len, sampling.stop)) + 2 * len(sampling.logit_bias)
+        if sampling.guide is not None:
+            texts += len(sampling.guide.schema or "")
         return texts + sum(len(prompt) for prompt in self.prompts) + len(self.body)

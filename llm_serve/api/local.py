@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from llm_serve.api.job import Job
 from llm_serve.api.loading import Loading
@@ -50,6 +50,18 @@ class LocalGateway:
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
         yield self.status()
 
+    @contextmanager
+    def place(self, job: Job) -> Iterator[None]:
+        model = self.config.model(job.model)
+        assert model is not None
+        if self.inflight[job.model] + job.sequences > model.max_running + model.max_queued:
+            raise QueueFull(f"The queue of {job.model} is full.", retry_after_s=1)
+        self.inflight[job.model] += job.sequences
+        try:
+            yield
+        finally:
+            self.inflight[job.model] -= job.sequences
+
     async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
         """Nothing loads after `start`, so a model is ready or it never will be."""
         status = self.models[job.model]
@@ -68,15 +80,9 @@ class LocalGateway:
     async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
         model = self.config.model(job.model)
         assert model is not None
-        if self.inflight[job.model] >= model.max_running + model.max_queued:
-            raise QueueFull(f"The queue of {job.model} is full.", retry_after_s=1)
-        self.inflight[job.model] += 1
-        try:
-            async with (
-                self.places[job.model],
-                aclosing(run(self.backends[job.model], job)) as messages,
-            ):
-                async for message in messages:
-                    yield message
-        finally:
-            self.inflight[job.model] -= 1
+        async with (
+            self.places[job.model],
+            aclosing(run(self.backends[job.model], job, model.max_running)) as messages,
+        ):
+            async for message in messages:
+                yield message

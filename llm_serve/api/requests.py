@@ -1,4 +1,8 @@
-"""From bytes to a `Job`, or to a 400 that names the field and the remedy."""
+"""From bytes to a `Job`, or to a 400 that names the field and the remedy.
+
+In two steps, `read_object` and the parser of a route, so that others get their turn between them:
+each may take some 20 ms (see `outline`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,13 @@ from pydantic_core import from_json
 from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.job import Job
 from llm_serve.api.render import to_json
-from llm_serve.api.schemas import ChatRequest, CompletionRequest, GuidedChatRequest, _Sampled
+from llm_serve.api.schemas import (
+    MAX_MESSAGES,
+    ChatRequest,
+    CompletionRequest,
+    GuidedChatRequest,
+    _Sampled,
+)
 from llm_serve.backends import CAPABILITIES
 from llm_serve.backends.base import Sampling
 from llm_serve.config import Config, ModelConfig, VllmEngine
@@ -23,6 +33,7 @@ from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
 
 _Request = TypeVar("_Request", ChatRequest, CompletionRequest)
 
+_STREAMED = ("/v1/responses", "/v1/messages")
 _OPENAI_ONLY = frozenset(
     {
         *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
@@ -35,9 +46,22 @@ _OPENAI_ONLY = frozenset(
 )
 
 
-def parse_chat(body: bytes, config: Config) -> Job:
+Fields = dict[str, Any]
+
+
+def read_object(body: bytes) -> Fields:
+    """The body's members. Raises InvalidRequest."""
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return fields
+
+
+def parse_chat(fields: Fields, config: Config) -> Job:
     """Raises InvalidRequest and its children."""
-    fields = _object(body)
     model = _model_of(fields, config)
     request = _validate(_chat_schema(model), fields)
     if request.top_logprobs and not request.logprobs:
@@ -48,13 +72,13 @@ def parse_chat(body: bytes, config: Config) -> Job:
     job_id = uuid.uuid4().hex
     if isinstance(request, EngineChatRequest):
         if not (request.plain() and _rendered_here(model)):
-            return _to_engine("/v1/chat/completions", job_id, fields, common)
+            return _bounded(_to_engine("/v1/chat/completions", job_id, fields, common), model)
         messages = request.plain_messages()
     else:
         messages = tuple(message.plain() for message in request.messages)
     if isinstance(request, GuidedChatRequest):
         common["sampling"] = replace(common["sampling"], guide=request.guide())
-    return Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common)
+    return _bounded(Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common), model)
 
 
 def _chat_schema(model: ModelConfig) -> type[ChatRequest]:
@@ -64,9 +88,8 @@ def _chat_schema(model: ModelConfig) -> type[ChatRequest]:
     return GuidedChatRequest if capabilities.response_format else ChatRequest
 
 
-def parse_completion(body: bytes, config: Config) -> Job:
+def parse_completion(fields: Fields, config: Config) -> Job:
     """Raises InvalidRequest and its children."""
-    fields = _object(body)
     model = _model_of(fields, config)
     extended = CAPABILITIES[model.backend].extensions
     request = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
@@ -81,15 +104,29 @@ def parse_completion(body: bytes, config: Config) -> Job:
     if isinstance(request, EngineCompletionRequest) and not (
         request.plain() and _rendered_here(model)
     ):
-        return _to_engine("/v1/completions", job_id, fields, common)
-    return Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
+        common["inputs"] = len(request.prompts())
+        return _bounded(_to_engine("/v1/completions", job_id, fields, common), model)
+    job = Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
+    return _bounded(job, model)
 
 
-def parse_for_engine(path: str, capability: str) -> Callable[[bytes, Config], Job]:
+def _bounded(job: Job, model: ModelConfig) -> Job:
+    """The job, where it can ever run. Raises InvalidRequest."""
+    most = model.max_running + model.max_queued
+    if job.sequences > most:
+        param = "prompt" if job.n <= most else "n"
+        raise InvalidRequest(
+            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
+            f"and queues, which is {most}; split the request, or raise max_queued.",
+            param=param,
+        )
+    return job
+
+
+def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:
     """The parser of a route that engines with a server of their own answer."""
 
-    def parse(body: bytes, config: Config) -> Job:
-        fields = _object(body)
+    def parse(fields: Fields, config: Config) -> Job:
         model = _model_of(fields, config)
         if not getattr(CAPABILITIES[model.backend], capability):
             raise UnsupportedParameter(
@@ -100,6 +137,10 @@ def parse_for_engine(path: str, capability: str) -> Callable[[bytes, Config], Jo
         stream = fields.get("stream")
         if stream is not None and not isinstance(stream, bool):
             raise InvalidRequest("stream: Input should be a valid boolean.", param="stream")
+        if stream and path not in _STREAMED:
+            raise UnsupportedParameter(f"{path} has no stream; leave it out.", param="stream")
+        for name, value in fields.items():
+            _check_lists(name, value, tokens=path not in _STREAMED)
         common = {
             "model": model.id,
             "created": int(time.time()),
@@ -111,7 +152,7 @@ def parse_for_engine(path: str, capability: str) -> Callable[[bytes, Config], Jo
     return parse
 
 
-def _to_engine(path: str, job_id: str, fields: dict[str, Any], common: dict[str, Any]) -> Job:
+def _to_engine(path: str, job_id: str, fields: Fields, common: dict[str, Any]) -> Job:
     """A job that the engine's own server answers: the request as it came, with what is decided
     here filled in."""
     sampling = common["sampling"]
@@ -132,17 +173,24 @@ def _rendered_here(model: ModelConfig) -> bool:
     return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        fields = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return fields
+def _check_lists(name: str, value: Any, tokens: bool) -> None:
+    """Raises InvalidRequest for a long list in a field that the engine checks, which collects every
+    error in it. `tokens`: a list of token ids may be longer."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            if len(value) > MAX_MESSAGES and not (tokens and set(map(type, value)) == {int}):
+                raise InvalidRequest(
+                    f"{name}: List should have at most {MAX_MESSAGES} items, not {len(value)}.",
+                    param=name[:200],
+                )
+            rest.extend(v for v in value if isinstance(v, list | dict))
+        elif isinstance(value, dict):
+            rest.extend(v for v in value.values() if isinstance(v, list | dict))
 
 
-def _model_of(fields: dict[str, Any], config: Config) -> ModelConfig:
+def _model_of(fields: Fields, config: Config) -> ModelConfig:
     """The model that a request names. Raises UnknownModel, InvalidRequest."""
     name = fields.get("model")
     if name is not None and not isinstance(name, str):
@@ -150,7 +198,7 @@ def _model_of(fields: dict[str, Any], config: Config) -> ModelConfig:
     return find_model(name, config)
 
 
-def _adapter(fields: dict[str, Any], model: ModelConfig) -> str | None:
+def _adapter(fields: Fields, model: ModelConfig) -> str | None:
     name = fields.get("model")
     return name if any(name == adapter.id for adapter in model.adapters) else None
 
@@ -237,7 +285,7 @@ def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:
     return tuple(pairs)
 
 
-def _validate(schema: type[_Request], fields: dict[str, Any]) -> _Request:
+def _validate(schema: type[_Request], fields: Fields) -> _Request:
     try:
         return schema.model_validate(fields)
     except ValidationError as error:

@@ -4,21 +4,29 @@ A field that has no effect on the answer (an identifier, say) is accepted. One t
 something which cannot be done is refused by name: by the model's capabilities in
 `llm_serve.api.requests`, or here where no backend has it. Nothing is ignored. `null` means
 "left out", as with OpenAI.
+
+A list is given up at its first wrong entry and ends at a length, and so does an object: to collect
+every error of a large one would stop the other streams (see `outline`).
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llm_serve.backends.base import Guide
 
+_Value = TypeVar("_Value")
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=131_072, fail_fast=True)]
 LogitBias = Annotated[float, Field(ge=-100, le=100)]
+MAX_MESSAGES = 2048
+MAX_ENTRIES = 1024
+"""Of a list or an object that is no conversation and no prompt."""
 
 
 def _bool_only(value: Any) -> Any:
@@ -28,6 +36,19 @@ def _bool_only(value: Any) -> Any:
     return value
 
 
+def _few(value: Any) -> Any:
+    """Before the entries are looked at; pydantic counts them afterwards."""
+    if isinstance(value, dict) and len(value) > MAX_ENTRIES:
+        raise PydanticCustomError(
+            "too_long",
+            "Dictionary should have at most {most} items, not {count}",
+            {"most": MAX_ENTRIES, "count": len(value)},
+        )
+    return value
+
+
+Few = Annotated[_Value, Field(max_length=MAX_ENTRIES, fail_fast=True)]
+FewKeys = Annotated[dict[str, _Value], Field(max_length=MAX_ENTRIES), BeforeValidator(_few)]
 Off = Annotated[Literal[False], BeforeValidator(_bool_only)]
 
 MAX_TOKENS = 8192  # the guide's upper end of max_tokens and max_completion_tokens
@@ -39,9 +60,14 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+        """Also leaves out all unknown members but the first, which is enough to refuse them."""
+        if not isinstance(data, dict):
+            return data
+        if len(data) > len(cls.model_fields):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = next((key for key in data if key not in known), None)
+            data = {key: data[key] for key in (*known, unknown) if key in data}
+        return {key: value for key, value in data.items() if value is not None}
 
 
 class TextPart(_Body):
@@ -55,7 +81,7 @@ class Message(_Body):
     """One turn of the conversation."""
 
     role: Literal["system", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: str | Annotated[Few[list[TextPart]], Field(min_length=1)]
     name: str | None = None
 
     def plain(self) -> dict[str, str]:
@@ -87,12 +113,12 @@ class _Sampled(_Body):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     n: int = Field(1, ge=1, le=128)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     presence_penalty: float = Field(0, ge=-2, le=2)
     frequency_penalty: float = Field(0, ge=-2, le=2)
-    logit_bias: dict[str, LogitBias] | None = None
+    logit_bias: FewKeys[LogitBias] | None = None
     top_k: int | None = Field(None, ge=0, le=2**31 - 1, description="0 is off. An extension.")
     min_p: float | None = Field(None, ge=0, le=1, description="An extension.")
     ignore_eos: bool = Field(
@@ -104,15 +130,15 @@ class _Sampled(_Body):
 class ChatRequest(_Sampled):
     """The body of `POST /v1/chat/completions`."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     max_completion_tokens: int | None = Field(
         None, ge=1, le=MAX_TOKENS, description="Takes precedence over `max_tokens`."
     )
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: TextFormat | None = None
-    modalities: list[Literal["text"]] | None = None
-    metadata: dict[str, str] | None = Field(None, description="Accepted; has no effect.")
+    modalities: Few[list[Literal["text"]]] | None = None
+    metadata: FewKeys[str] | None = Field(None, description="Accepted; has no effect.")
     store: Off = False
     service_tier: Literal["auto", "default"] | None = None
     safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
@@ -156,12 +182,9 @@ class CompletionRequest(_Sampled):
 
     prompt: (
         str
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[str], Field(min_length=1, max_length=128)]
-        | Annotated[
-            list[Annotated[list[TokenId], Field(min_length=1)]],
-            Field(min_length=1, max_length=128),
-        ]
+        | TokenIds
+        | Annotated[list[str], Field(min_length=1, max_length=128, fail_fast=True)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=128, fail_fast=True)]
     )
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool = False

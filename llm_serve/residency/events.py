@@ -34,11 +34,13 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One model as one ingress sees it. `idle_s`: seconds since it last sent or finished work."""
+    """One model as one ingress sees it, in sequences. `idle_s`: seconds since it last sent or
+    finished work. `held` wait for the load: they have tickets, and are no work of the model."""
 
     in_flight: int
     queued: int = 0
     idle_s: float = 0.0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

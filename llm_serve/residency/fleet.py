@@ -44,6 +44,23 @@ class Fleet:
         uses = [i.uses[model] for i in self._ingresses.values() if model in i.uses]
         return sum(u.in_flight for u in uses), sum(u.queued for u in uses)
 
+    def others(self, ingress: str, now: float, fresh_s: float) -> dict[str, Use]:
+        """What the ingresses but this one have of each model; of those that reported within
+        `fresh_s`, since one that left has nothing any more."""
+        total: dict[str, Use] = {}
+        for name, other in self._ingresses.items():
+            if name == ingress or now - other.seen_at > fresh_s:
+                continue
+            for model, use in other.uses.items():
+                so_far = total.get(model, Use(0, idle_s=use.idle_s))
+                total[model] = Use(
+                    so_far.in_flight + use.in_flight,
+                    so_far.queued + use.queued,
+                    min(so_far.idle_s, use.idle_s),
+                    so_far.held + use.held,
+                )
+        return total
+
     def acknowledged(self, version: int) -> bool:
         """Whether every ingress routes by snapshot `version` or a newer one.
 

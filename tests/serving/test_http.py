@@ -61,7 +61,7 @@ def test_header_bytes_that_are_not_utf8_do_no_harm(server: Api, name: str) -> No
 
 
 def test_several_requests_written_at_once_are_answered_in_order(server: Api) -> None:
-    get = "GET /v1/models/{} HTTP/1.1\r\nHost: x\r\n{}\r\n"
+    get = "GET /v1/models/{} HTTP/1.1\r\nHost: localhost\r\n{}\r\n"
     received = exchange(
         server,
         (
@@ -80,7 +80,7 @@ def test_expect_continue_is_answered(server: Api) -> None:
     body = json.dumps({"messages": user("hi")}).encode()
     received = exchange(
         server,
-        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n".encode()
         + body,
     )

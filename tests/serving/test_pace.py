@@ -26,12 +26,13 @@ def test_pauses_between_bursts_do_not_count(monkeypatch: pytest.MonkeyPatch, pau
     admission = Admission(ModelConfig(id="m", backend="echo", max_running=1, max_queued=8))
     assert admission.retry_after_s(clock.now) == 5
     for _ in range(4):  # an answer every two seconds
-        with admission.place():
+        with admission.place(1), admission.sent(1):
             clock.passes(2)
         clock.passes(pause)
     with ExitStack() as waiting:
         for _ in range(4):
-            waiting.enter_context(admission.place())
+            waiting.enter_context(admission.place(1))
+            waiting.enter_context(admission.sent(1))
         assert admission.retry_after_s(clock.now) == 3 * 2
         clock.passes(2)
         assert admission.retry_after_s(clock.now) == 8  # nothing ended: slower than it was

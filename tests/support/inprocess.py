@@ -76,6 +76,7 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 def serving(
     *models: dict[str, Any],
     keys: tuple[str, ...] = (),
+    bind: str | None = None,
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     start_s: float = 60,
     **server: Any,
@@ -87,7 +88,7 @@ def serving(
         async def start() -> tuple[LocalGateway, ASGIApp]:
             gateway = LocalGateway(config)
             await gateway.start()
-            return gateway, wrap(create_app(config, gateway, keys))
+            return gateway, wrap(create_app(config, gateway, keys, bind))
 
         gateway, app = asyncio.run_coroutine_threadsafe(start(), loop).result(start_s)
         with httpx.Client(transport=_Threaded(app, loop), base_url="http://test") as client:

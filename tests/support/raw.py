@@ -27,7 +27,7 @@ def sent(api: Api, body: dict[str, Any], prefer: str | None = None) -> Iterator[
         path = api.client.base_url.path.rstrip("/") + CHAT
         wish = "" if prefer is None else f"Prefer: {prefer}\r\n"
         sock.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{wish}"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{wish}"
             f"Content-Length: {len(content)}\r\n\r\n".encode()
         )
         sock.sendall(content)
