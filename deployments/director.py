@@ -12,10 +12,12 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from typing import Any
 
 import ray
 
 from deployments.autoscaling import Granted, Grants
+from deployments.deaths import here, look, reason
 from deployments.nodes import capacity
 from deployments.reports import REPORT_PERIOD_S, Answer, ReplicaReport, Told, View
 from deployments.specs import scheduler_for
@@ -31,7 +33,6 @@ log = logging.getLogger("ray.serve")
 TICK_S = 0.1
 STILL_TICK_S = 0.3
 """While no model comes or goes; what is said to the director it does at once."""
-ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
 GRANTS_S = 1.0
 """The policy's question is answered within this, news or not."""
@@ -59,6 +60,7 @@ class Director:
         self._doubted: set[str] = set()
         """Replicas that somebody took for dead and that have not reported since."""
         self._may_load: set[str] = set()
+        self._actors: dict[str, Any] = {}
         self._let_in = asyncio.Event()
         """Set, and another put in its place, whenever a replica may begin to load."""
         self._configured = 0.0
@@ -177,6 +179,8 @@ class Director:
         answered when it may, or after a while."""
         before = self._reports.get(report.actor)
         self._reports[report.actor] = report
+        if before is None:
+            self._finding = asyncio.get_running_loop().create_task(self._find(report.actor))
         if report.info is not None and self._infos.get(report.model) != report.info:
             self._infos[report.model] = report.info
             self._publish(self._scheduler.snapshot)
@@ -243,9 +247,9 @@ class Director:
         for actor in [a for a in known if a not in self._survey.seen]:
             self._may_load.discard(actor)
             self._doubted.discard(actor)
-            report = self._reports.pop(actor, None)
+            handle, report = self._actors.pop(actor, None), self._reports.pop(actor, None)
             if report is not None and self._grants.get(report.model, (0, 0))[0]:
-                self._handle(ev.Died(report.model, actor, ENDED))
+                self._handle(ev.Died(report.model, actor, await self._reason(report, handle)))
         for ingress in ingresses - self._survey.ingresses - {""}:
             self._handle(ev.IngressGone(ingress))
         for model, (_, generation) in list(self._grants.items()):
@@ -253,6 +257,16 @@ class Director:
             if applied.get(model) == generation or self._config.model(model) is None:
                 actors = tuple(running.get(model, ()))
                 self._handle(ev.Running(model, generation - self._epoch, actors))
+
+    async def _reason(self, dead: ReplicaReport, handle: Any) -> str:
+        """Why a replica's process has ended."""
+        looks = [r.memory for r in self._reports.values() if r.memory is not None]
+        return await reason(handle, dead.memory, [*looks, look(here())])
+
+    async def _find(self, actor: str) -> None:
+        """Keeps a handle: once a process has ended, Ray tells by no other way why."""
+        with suppress(ValueError):
+            self._actors[actor] = await asyncio.to_thread(ray.get_actor, actor, namespace="serve")
 
     async def _count_nodes(self) -> None:
         """Nodes come and go, and their memory with them."""

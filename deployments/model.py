@@ -16,6 +16,7 @@ import ray
 from ray import serve
 
 from deployments.cores import settle
+from deployments.deaths import here, look
 from deployments.names import director_name
 from deployments.nodes import my_bins
 from deployments.reports import REPORT_PERIOD_S, ReplicaReport
@@ -56,6 +57,7 @@ class Model:
             bins=my_bins(),
             state="waiting",
         )
+        self._node = here()
         self._permitted = asyncio.Event()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -138,7 +140,9 @@ class Model:
                     name = director_name(self._app)
                     self._director = ray.get_actor(name, namespace="serve")
                 told = self._report
-                if await self._director.report.remote(told) and told.state == "waiting":
+                memory = look(self._node)
+                report = self._director.report.remote(replace(told, memory=memory))
+                if await report and told.state == "waiting":
                     self._permitted.set()
                     await asyncio.sleep(0)
                 if told.state == "waiting":

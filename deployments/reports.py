@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deployments.deaths import NodeMemory
 from llm_serve.backends.base import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
 
@@ -30,6 +31,8 @@ class ReplicaReport:
     progress: LoadProgress | None = None
     error: str | None = None
     info: ModelInfo | None = None
+    memory: NodeMemory | None = field(default=None, compare=False)
+    """Of its node, when it said this."""
     load_s: float = 0.0
     """Seconds from the permission to load until it was ready."""
 

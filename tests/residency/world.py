@@ -464,6 +464,7 @@ class World:
     # -- time, operators, restarts -------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
+        effects: list[Effect] = []
         step = self.knobs.ingress_timeout_s / 2
         while seconds > 0 and any(i.heard_at is not None for i in self.ingresses.values()):
             passed = min(step, seconds)
@@ -471,8 +472,9 @@ class World:
             seconds -= passed
             for name in [n for n in self.ingresses if self._reports(n)]:
                 self.still_alive(name)
+                effects += self.effects
         self.now += seconds
-        self.tell(ev.Tick())
+        self.effects = effects + self.tell(ev.Tick())
 
     def load(self, ticket: str, model: str) -> None:
         self.open[ticket] = Asked(model, "", self.now, held=False, load=True)
