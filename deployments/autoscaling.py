@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -28,6 +29,9 @@ _LOST_AFTER_S = 5.0
 """Above `deployments.director.GRANTS_S`, after which every question has its answer."""
 _TICK_S = controller.CONTROL_LOOP_INTERVAL_S
 _STILL_TICK_S = max(_TICK_S, 0.25)
+HOLD_S = 30.0
+"""A replica that was wanted stays for so long: what it costs to load is not spent on a pause
+between two bursts."""
 
 Grants = dict[str, tuple[int, int]]
 """Model id to (replicas granted, generation of that grant)."""
@@ -53,6 +57,7 @@ class ResidencyPolicy:
         self._asked = 0.0
         self._applied: dict[str, int] = {}
         self._granted = _NOTHING
+        self._held = Held()
 
     def __call__(
         self, contexts: dict[Any, AutoscalingContext]
@@ -76,7 +81,7 @@ class ResidencyPolicy:
             model = model_of(deployment.name)
             if model in self._granted.grants:
                 replicas, generation = self._granted.grants[model]
-                target = _within(replicas, context)
+                target = self._held.within(model, replicas, context, time.monotonic())
                 # Ray raises what is returned to 1 where it believes that a request is queued, and
                 # its figures are late; what is left out keeps its target.
                 if target != context.target_num_replicas:
@@ -118,10 +123,25 @@ _moving: WeakSet[ResidencyPolicy] = WeakSet()
 """The policies of this process in whose application something moves; they share one loop."""
 
 
-def _within(granted: int, context: AutoscalingContext) -> int:
-    """Ray's own rule, requests over target_ongoing_requests, inside the grant."""
-    if granted <= 1:
-        return granted
-    per_replica: float = context.config.get_target_ongoing_requests()
-    wanted = math.ceil(context.total_num_requests / per_replica)
-    return int(max(1, min(granted, wanted)))
+class Held:
+    """How many replicas the requests ask for: at once when it is more, and no less than what they
+    asked for in the last HOLD_S."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[str, deque[tuple[float, int]]] = {}
+        """Of every model, newest last: when so many were wanted. Counts fall from the left."""
+
+    def within(self, model: str, granted: int, context: AutoscalingContext, now: float) -> int:
+        """Ray's own rule, requests over target_ongoing_requests, inside the grant."""
+        if granted <= 1:
+            self._wanted.pop(model, None)
+            return granted
+        per_replica: float = context.config.get_target_ongoing_requests()
+        wanted = max(1, math.ceil(context.total_num_requests / per_replica))
+        recent = self._wanted.setdefault(model, deque())
+        while recent and recent[-1][1] <= wanted:
+            recent.pop()
+        recent.append((now, wanted))
+        while recent[0][0] < now - HOLD_S:
+            recent.popleft()
+        return min(granted, recent[0][1])

@@ -14,12 +14,21 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import ray
 
 from deployments.autoscaling import Granted, Grants
+from deployments.deaths import here, look, reason
 from deployments.nodes import capacity
-from deployments.reports import SILENT_S, Answer, ReplicaReport, Told, View
+from deployments.reports import (
+    REPORT_PERIOD_S,
+    SILENT_S,
+    Answer,
+    ReplicaReport,
+    Told,
+    View,
+)
 from deployments.specs import scheduler_for
 from deployments.survey import Survey
 from llm_serve.backends.base import ModelInfo
@@ -33,7 +42,6 @@ log = logging.getLogger("ray.serve")
 TICK_S = 0.1
 STILL_TICK_S = 0.3
 """While no model comes or goes; what is said to the director it does at once."""
-ENDED = "its process ended unexpectedly"
 WATCH_S = 10.0
 GRANTS_S = 1.0
 """The policy's question is answered within this, news or not."""
@@ -54,6 +62,17 @@ class Director:
         self._measurements = Measurements()
         self._infos: dict[str, ModelInfo] = {}
         self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._asked_by: dict[str, set[str]] = {}
+        """The open tickets of every ingress."""
+        self._ingresses: set[str] = set()
+        """Those that have spoken and are not known to be gone."""
+        self._doubted: set[str] = set()
+        """Replicas that somebody took for dead and that have not reported since."""
+        self._may_load: set[str] = set()
+        self._actors: dict[str, Any] = {}
+        self._let_in = asyncio.Event()
+        """Set, and another put in its place, whenever a replica may begin to load."""
+        self._configured = 0.0
         self._grants: Grants = {}
         self._applied: dict[str, int] = {}
         self._reports: dict[str, ReplicaReport] = {}
@@ -73,9 +92,16 @@ class Director:
 
     # -- said by ingresses -------------------------------------------------------------------
 
-    async def configure(self, config: Config) -> None:
-        """A new configuration of the same application; what runs is kept."""
+    async def configure(self, config: Config, since: float = 0.0) -> None:
+        """A new configuration of the same application; what runs is kept.
+
+        `since` is when the ingress that says so was made: one of an older configuration, which
+        still drains, does not turn a newer one back.
+        """
         self._heard = time.monotonic()
+        if since < self._configured:
+            return
+        self._configured = since
         if config == self._config:
             return
         log.info("a new configuration: starting over from what runs")
@@ -93,6 +119,10 @@ class Director:
         """Waits for the one answer to a ticket."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
+        ingress = request.ingress if isinstance(request, ev.Request) else ""
+        self._ingresses.add(ingress)
+        tickets = self._asked_by.setdefault(ingress, set())
+        tickets.add(request.ticket)
         try:
             await self._recovered.wait()
             if not answer.done():  # the client may have left meanwhile
@@ -100,6 +130,9 @@ class Director:
             return Told(await answer, self._view.tick)
         finally:
             self._answers.pop(request.ticket, None)
+            tickets.discard(request.ticket)
+            if not tickets and self._asked_by.get(ingress) is tickets:
+                del self._asked_by[ingress]
 
     async def cancel(self, ticket: str) -> None:
         """The client left: nobody reads an answer any more, and `ask` need not wait for one."""
@@ -111,17 +144,17 @@ class Director:
     async def usage(self, usage: ev.Usage) -> Mapping[str, ev.Use]:
         """What the other ingresses have of each model."""
         self._heard = now = time.monotonic()
+        self._ingresses.add(usage.ingress)
         self._handle(usage)
         return self._scheduler.fleet.others(usage.ingress, now, SILENT_S)
 
-    async def ingress_gone(self, ingress: str) -> None:
-        self._handle(ev.IngressGone(ingress))
-
     async def bury(self, process: str) -> None:
-        """A process is dead, says one who talked to it; if it is not, its next report is near."""
+        """A process is dead, says one who talked to it. That is hearsay: if it is not, its next
+        report brings it back; if it is, the next look counts it."""
         for report in [r for r in self._reports.values() if r.process == process]:
-            del self._reports[report.actor]
-            self._handle(ev.Died(report.model, report.actor, ENDED))
+            self._doubted.add(report.actor)
+            self._survey.hurry()
+            self._handle(ev.Doubted(report.model, report.actor))
 
     async def watch(self, seen: int) -> View:
         """The view once its tick is another than `seen`, or the same one after a while.
@@ -153,14 +186,25 @@ class Director:
                     await self._news.wait()
         return Granted(self._grants, self._in_motion())
 
-    async def report(self, report: ReplicaReport) -> None:
+    async def report(self, report: ReplicaReport) -> bool:
+        """Takes a replica's report; whether it may load its model. One that waits for that is
+        answered when it may, or after a while."""
         before = self._reports.get(report.actor)
         self._reports[report.actor] = report
+        if before is None:
+            self._finding = asyncio.get_running_loop().create_task(self._find(report.actor))
         if report.info is not None and self._infos.get(report.model) != report.info:
             self._infos[report.model] = report.info
             self._publish(self._scheduler.snapshot)
-        if before is None or before != report:
+        if before is None or before != report or report.actor in self._doubted:
+            self._doubted.discard(report.actor)
             self._handle(self._event(report))
+        if report.state == "waiting":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_PERIOD_S):
+                    while report.actor not in self._may_load:
+                        await self._let_in.wait()
+        return report.actor in self._may_load
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -193,13 +237,14 @@ class Director:
             await asyncio.sleep(TICK_S)
         for model, actors in running.items():
             for actor in actors:
-                report = self._reports.get(actor)
-                state = "draining" if report is None or report.state == "failed" else report.state
-                footprint = report.info.footprint_bytes if report and report.info else None
-                bins = report.bins if report else None
-                event = ev.Observed(model, actor, state, footprint, bins=bins)
-                self._handle(event)
+                observed = _observed(model, actor, self._reports.get(actor))
+                if observed is not None:
+                    self._handle(observed)
         self._handle(ev.Recovered())
+        seen = {actor for actors in running.values() for actor in actors}
+        for report in list(self._reports.values()):
+            if report.state == "waiting" or report.actor not in seen:
+                self._handle(self._event(report))
         self._recovered.set()
         self._publish(self._scheduler.snapshot)
 
@@ -208,16 +253,32 @@ class Director:
         if not self._survey.due(self._in_motion()):
             return
         applied = dict(self._applied)  # a look counts for targets that were in force before it
+        ingresses = set(self._ingresses)
         known = list(self._reports)  # one that reports from here on may be too new for the survey
         running = await self._survey.replicas()
         for actor in [a for a in known if a not in self._survey.seen]:
-            report = self._reports.pop(actor)
-            if self._grants.get(report.model, (0, 0))[0]:
-                self._handle(ev.Died(report.model, actor, ENDED))
+            self._may_load.discard(actor)
+            self._doubted.discard(actor)
+            handle, report = self._actors.pop(actor, None), self._reports.pop(actor, None)
+            if report is not None and self._grants.get(report.model, (0, 0))[0]:
+                self._handle(ev.Died(report.model, actor, await self._reason(report, handle)))
+        for ingress in ingresses - self._survey.ingresses - {""}:
+            self._handle(ev.IngressGone(ingress))
         for model, (_, generation) in list(self._grants.items()):
-            if applied.get(model) == generation:
+            # The policy knows nothing of a model that is no longer configured: Ray ends it.
+            if applied.get(model) == generation or self._config.model(model) is None:
                 actors = tuple(running.get(model, ()))
                 self._handle(ev.Running(model, generation - self._epoch, actors))
+
+    async def _reason(self, dead: ReplicaReport, handle: Any) -> str:
+        """Why a replica's process has ended."""
+        looks = [r.memory for r in self._reports.values() if r.memory is not None]
+        return await reason(handle, dead.memory, [*looks, look(here())])
+
+    async def _find(self, actor: str) -> None:
+        """Keeps a handle: once a process has ended, Ray tells by no other way why."""
+        with suppress(ValueError):
+            self._actors[actor] = await asyncio.to_thread(ray.get_actor, actor, namespace="serve")
 
     async def _count_nodes(self) -> None:
         """Nodes come and go, and their memory with them."""
@@ -257,15 +318,30 @@ class Director:
                 config = self._config.model(model)
                 if config is not None:
                     self._measurements.keep(config, footprint, load_s)
+            case fx.Begin(_, replica):
+                self._may_load.add(replica)
+                begun, self._let_in = self._let_in, asyncio.Event()
+                begun.set()
+            case fx.Displace(model, replica):
+                log.warning("%s: no room where Ray put %s; Ray places another", model, replica)
+                self._end(replica)
+            case fx.Forgotten(ingress):
+                self._ingresses.discard(ingress)
+                for ticket in self._asked_by.pop(ingress, set()):
+                    if (answer := self._answers.pop(ticket, None)) is not None:
+                        answer.cancel()
             case fx.Kill(model):
                 for report in [r for r in self._reports.values() if r.model == model]:
                     log.warning("%s did not drain in time: ending %s", model, report.actor)
-                    with suppress(ValueError):
-                        ray.kill(ray.get_actor(report.actor, namespace="serve"))
+                    self._end(report.actor)
             case _:
                 answer = self._answers.get(effect.ticket)
                 if answer is not None and not answer.done():
                     answer.set_result(effect)
+
+    def _end(self, actor: str) -> None:
+        with suppress(ValueError):
+            ray.kill(ray.get_actor(actor, namespace="serve"))
 
     def _publish(self, snapshot: fx.Snapshot) -> None:
         self._tick += 1
@@ -276,6 +352,8 @@ class Director:
         news.set()
 
     def _event(self, report: ReplicaReport) -> ev.Event:
+        if report.state == "waiting":
+            return ev.Asks(report.model, report.actor, report.bins)
         if report.state == "failed":
             return ev.LoadFailed(report.model, report.actor, report.error or "it failed to load")
         if report.state == "ready":
@@ -291,3 +369,17 @@ class Director:
         self._capacity = capacity(self._config)
         known = self._measurements.known(self._config.models)
         return scheduler_for(self._config, self._capacity, known, self._epoch)
+
+
+def _observed(model: str, actor: str, report: ReplicaReport | None) -> ev.Observed | None:
+    """What a director that begins is told of a replica; None for one that holds nothing yet."""
+    if report is None:  # it may be busy, and must not be ended for that
+        return ev.Observed(model, actor, "loading")
+    footprint = report.info.footprint_bytes if report.info else None
+    match report.state:
+        case "waiting":
+            return None
+        case "failed":
+            return ev.Observed(model, actor, "draining", footprint, bins=report.bins)
+        case state:
+            return ev.Observed(model, actor, state, footprint, bins=report.bins)

@@ -11,7 +11,7 @@ from ray.serve.config import AutoscalingConfig
 
 from deployments.ingress import Ingress
 from deployments.model import Model
-from deployments.names import deployment_of
+from deployments.names import INGRESS, deployment_of
 from deployments.nodes import gpus_of
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.keys import read_keys
@@ -29,9 +29,14 @@ def build(config: Config) -> serve.Application:
     models = {m.id: _model(m, config) for m in config.models}
     return serve.deployment(
         Ingress,
-        name="Ingress",
+        name=INGRESS,
         num_replicas=config.server.ingress_replicas,
         health_check_period_s=HEALTH_PERIOD_S,
+        # What was held, and then streams, must end whole before its ingress goes.
+        graceful_shutdown_timeout_s=(
+            config.server.inference_timeout_s + config.cold_start.max_hold_s + DRAIN_SLACK_S
+        ),
+        graceful_shutdown_wait_loop_s=0.1,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": 0},
     ).bind(config, models)

@@ -53,6 +53,7 @@ class DirectorLink:
         self.view: View | None = None
         self._app = app
         self._config = config
+        self._since = time.time()
         self._admission = admission
         self._director: Any = None
         self._ready: frozenset[str] = frozenset()
@@ -155,7 +156,7 @@ class DirectorLink:
                 resources={"node:__internal_head__": 0.001},  # no worker's death takes it
             )
             self._director = actor.remote(self._app, self._config)
-            self._director.configure.remote(self._config)
+            self._director.configure.remote(self._config, self._since)
         return self._director
 
     async def _watch(self) -> None:

@@ -16,6 +16,7 @@ import ray
 from ray import serve
 
 from deployments.cores import settle
+from deployments.deaths import here, look
 from deployments.names import director_name
 from deployments.nodes import my_bins
 from deployments.reports import REPORT_PERIOD_S, ReplicaReport
@@ -36,13 +37,13 @@ STARTED = b""
 
 
 class Model:
-    """Loads in the background, so that a failed load is a report and not a crash loop.
+    """Loads once the director says so, in the background: a failed load is a report and not a crash
+    loop.
 
     Ray Serve gives up on the whole application when a constructor raises three times.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self._began = time.monotonic()
+    async def __init__(self, config: ModelConfig) -> None:  # type: ignore[misc]  # Ray awaits it
         self._backend = create(config)
         self._max_running = config.max_running
         context = serve.get_replica_context()
@@ -55,12 +56,20 @@ class Model:
             actor=context.replica_id.to_full_id_str(),
             process=ray.get_runtime_context().get_actor_id(),
             bins=my_bins(),
-            state="loading",
+            state="waiting",
         )
+        self._node = here()
+        self._permitted = asyncio.Event()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._reporter = self._loop.create_task(self._keep_reporting())
         self._loading = self._loop.create_task(self._load())
+        if config.max_replicas > 1:
+            # Ray routes to a replica whose constructor has returned, so it would take requests from
+            # those that are up. One that failed never returns: the director takes its grant back.
+            await asyncio.shield(self._loading)
+            if self._report.state == "failed":
+                await asyncio.Event().wait()
 
     async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
         """STARTED, then the encoded messages of `llm_serve.execution.run`."""
@@ -76,17 +85,28 @@ class Model:
                     yield message[start : start + _PIECE]
 
     async def check_health(self) -> None:
-        """Raises when the engine can no longer answer; Ray Serve then replaces this replica."""
+        """Raises when the engine can no longer answer, or never could; Ray Serve then replaces this
+        replica."""
         if self._report.state == "ready":
-            await self._backend.check_health()
+            try:
+                await self._backend.check_health()
+            except Exception:
+                self._tell(replace(self._report, state="failed", error="its engine ended"))
+                raise
+        if self._report.state == "failed":
+            raise RuntimeError(self._report.error)
 
     async def _load(self) -> None:
+        """Once this may take memory: until then another may still hold it (rule 1)."""
+        await self._permitted.wait()
+        began = time.monotonic()
+        self._tell(replace(self._report, state="loading"))
         try:
             info = await self._backend.load(self._on_progress)
             # The engine stays as long as this process: no collection need look at it again, neither
             # between two tokens nor (half a second, twice) when the engine is stopped for a switch.
             gc.freeze()
-            took = time.monotonic() - self._began
+            took = time.monotonic() - began
             self._tell(replace(self._report, state="ready", progress=None, info=info, load_s=took))
         except LoadFailed as error:
             cause = error.__cause__
@@ -123,7 +143,14 @@ class Model:
                 if self._director is None:
                     name = director_name(self._app)
                     self._director = ray.get_actor(name, namespace="serve")
-                await self._director.report.remote(self._report)
+                told = self._report
+                memory = look(self._node)
+                report = self._director.report.remote(replace(told, memory=memory))
+                if await report and told.state == "waiting":
+                    self._permitted.set()
+                    await asyncio.sleep(0)
+                if told.state == "waiting":
+                    continue  # the answer took its time
             except (ValueError, ray.exceptions.RayError) as error:
                 # It is being restarted; the next one is told all.
                 log.warning("the director did not take a report: %s", type(error).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
+INGRESS = "Ingress"
 _MODEL = "Model."
 _REPLICA = "SERVE_REPLICA::"  # what ReplicaID.to_full_id_str() begins with
 
@@ -31,7 +32,19 @@ def model_of(deployment: str) -> str | None:
 
 def replica_model(actor: str, app: str) -> str | None:
     """The model of a replica, from the name of its actor; None for other actors."""
+    deployment, _ = _replica(actor, app)
+    return model_of(deployment)
+
+
+def ingress_replica(actor: str, app: str) -> str | None:
+    """The id of an ingress replica, from the name of its actor; None for other actors."""
+    deployment, replica = _replica(actor, app)
+    return replica if deployment == INGRESS else None
+
+
+def _replica(actor: str, app: str) -> tuple[str, str]:
     prefix = f"{_REPLICA}{app}#"
     if not actor.startswith(prefix):
-        return None
-    return model_of(actor.removeprefix(prefix).rpartition("#")[0])
+        return "", ""
+    deployment, _, replica = actor.removeprefix(prefix).rpartition("#")
+    return deployment, replica

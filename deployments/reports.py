@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deployments.deaths import NodeMemory
 from llm_serve.backends.base import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
 
@@ -27,12 +28,15 @@ class ReplicaReport:
     """Ray's id of that actor, which Ray names in its errors when the process has died."""
     bins: tuple[str, ...]
     """Where it runs, as `nodes.capacity` names it."""
-    state: Literal["loading", "ready", "failed"]
+    state: Literal["waiting", "loading", "ready", "failed"]
+    """waiting: it holds nothing yet, and asks whether it may load."""
     progress: LoadProgress | None = None
     error: str | None = None
     info: ModelInfo | None = None
+    memory: NodeMemory | None = field(default=None, compare=False)
+    """Of its node, when it said this."""
     load_s: float = 0.0
-    """Seconds from the start of the process until it was ready."""
+    """Seconds from the permission to load until it was ready."""
 
 
 @dataclass(frozen=True, slots=True)

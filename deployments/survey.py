@@ -1,4 +1,4 @@
-"""Which replica processes there are, from Ray's own list of living actors."""
+"""Which replicas there are, of models and of the ingress: Ray's own list of living actors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from ray.util import list_named_actors
 
-from deployments.names import replica_model
+from deployments.names import ingress_replica, replica_model
 
 _IN_MOTION_S = 0.1
 _AT_REST_S = 1.0
@@ -24,6 +24,11 @@ class Survey:
         self._app = app
         self._last = 0.0
         self.seen: set[str] = set()
+        self.ingresses: set[str] = set()
+
+    def hurry(self) -> None:
+        """The next look is due at once."""
+        self._last = 0.0
 
     def due(self, in_motion: bool) -> bool:
         period = _IN_MOTION_S if in_motion else _AT_REST_S
@@ -34,8 +39,11 @@ class Survey:
         self._last = time.monotonic()
         actors = await asyncio.to_thread(list_named_actors, all_namespaces=True)
         found: dict[str, list[str]] = {}
-        self.seen = set()
+        self.seen, self.ingresses = set(), set()
         for actor in actors:
+            ingress = ingress_replica(actor["name"], self._app)
+            if ingress is not None:
+                self.ingresses.add(ingress)
             model = replica_model(actor["name"], self._app)
             if model is not None:
                 found.setdefault(model, []).append(actor["name"])

@@ -80,6 +80,29 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """The replica that asked may load: its memory is kept for it (rule 1)."""
+
+    model: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Displace:
+    """The replica that asked has no room where Ray put it: end it, Ray starts another."""
+
+    model: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An ingress is gone, and its clients with it: nobody reads the answers to its tickets."""
+
+    ingress: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """The drain timeout passed and processes are still there: end them, then say `Running`."""
 
@@ -156,5 +179,17 @@ class Publish:
 
 
 Effect = (
-    Target | Kill | Admitted | Accepted | Failed | Conflict | Expired | Done | Measured | Publish
+    Target
+    | Kill
+    | Begin
+    | Displace
+    | Forgotten
+    | Admitted
+    | Accepted
+    | Failed
+    | Conflict
+    | Expired
+    | Done
+    | Measured
+    | Publish
 )

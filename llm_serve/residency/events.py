@@ -66,6 +66,18 @@ class IngressGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Asks:
+    """A replica's process is there and holds nothing yet: it asks whether it may load.
+
+    `bins` is where Ray put it. It may ask again and again; `Begin` is the answer.
+    """
+
+    model: str
+    replica: str
+    bins: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A replica is loading. `fraction` of this stage in 0..1, or None."""
 
@@ -88,7 +100,9 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """A replica could not load. Its process may live on until its target is 0."""
+    """A replica could not load, or its engine ended after it had.
+
+    Its process may live on until Ray ends it."""
 
     model: str
     replica: str
@@ -102,6 +116,14 @@ class Died:
     model: str
     replica: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Somebody took a replica for dead. If it is not, it reports again, and all is as before."""
+
+    model: str
+    replica: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +202,12 @@ Event = (
     | Cancel
     | Usage
     | IngressGone
+    | Asks
     | Progress
     | Up
     | LoadFailed
     | Died
+    | Doubted
     | Running
     | Observed
     | Recovered

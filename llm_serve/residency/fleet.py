@@ -21,6 +21,12 @@ class Fleet:
 
     def __init__(self) -> None:
         self._ingresses: dict[str, _Ingress] = {}
+        self._asked: dict[str, float] = {}
+        """When each last asked for a model: one that never reports must not be waited for."""
+
+    def hear(self, ingress: str, now: float) -> None:
+        """An ingress asked for a model."""
+        self._asked[ingress] = now
 
     def report(self, usage: Usage, now: float) -> frozenset[str] | None:
         """Takes a report in: the models whose counts may have changed; None for a late one."""
@@ -32,12 +38,16 @@ class Fleet:
 
     def remove(self, ingress: str) -> frozenset[str]:
         """Forgets an ingress: the models whose counts may have changed."""
+        self._asked.pop(ingress, None)
         old = self._ingresses.pop(ingress, None)
         return frozenset(old.uses) if old else frozenset()
 
     def silent(self, now: float, timeout_s: float) -> list[str]:
-        """The ingresses that have not reported for `timeout_s`."""
-        return [name for name, i in self._ingresses.items() if now - i.seen_at > timeout_s]
+        """The ingresses that have neither reported nor asked for `timeout_s`."""
+        heard = self._asked | {
+            name: max(i.seen_at, self._asked.get(name, 0.0)) for name, i in self._ingresses.items()
+        }
+        return [name for name, at in heard.items() if now - at > timeout_s]
 
     def counts(self, model: str) -> tuple[int, int]:
         """Requests of `model` in flight and queued, over all ingresses."""

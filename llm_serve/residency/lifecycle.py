@@ -73,6 +73,7 @@ class Lifecycle:
         for replica in model.replicas:
             model.bury(replica)
         model.shares = []
+        model.displaced = 0
         self._enter(model, Phase.UNLOADED, now)
 
     def fail(self, model: Model, reason: str, now: float) -> None:
@@ -102,17 +103,35 @@ class Lifecycle:
         model.progress_at = now
         self._enter(model, Phase.LOADING, now)
 
+    def reload(self, model: Model, now: float) -> None:
+        """READY -> LOADING: none of its replicas is up, and that is nobody's failure."""
+        model.progress_at = now
+        self._enter(model, Phase.LOADING, now)
+
+    def back(self, model: Model, now: float) -> None:
+        """LOADING -> READY: a replica that was taken for dead reports; nothing was loaded."""
+        model.wanted = False
+        self._enter(model, Phase.READY, now)
+        self._waiters.admit(model, self.version + 1, now)
+
+    def withdraw(self, model: Model, share: Share, reason: str, now: float) -> None:
+        """Takes one replica's grant back: it cannot load, and the others serve on (rule 6)."""
+        model.last(share)
+        model.shedding += 1
+        model.last_error = reason
+        model.grow_from = now + self._knobs.cooldown_max_s
+        self.target(model, len(model.shares) - model.shedding)
+
     def adopt(self, model: Model, bins: tuple[str, ...], phase: Phase, now: float) -> None:
         """UNLOADED -> `phase`: it runs although nobody here granted it (rule 9)."""
         model.shares = [budget.share_of(model, bins, self.capacity)]
         model.ready_at = model.last_used = model.progress_at = now
         model.claimed = True
         self._enter(model, phase, now)
-        self.target(model, 0 if phase is Phase.LEAVING else 1)
 
-    def attach(self, model: Model, replica: str, bins: tuple[str, ...] | None) -> None:
-        """Ties a replica that reports to a granted share, and moves that to where it really is."""
-        share = next((s for s in model.shares if s.replica == replica), None)
+    def attach(self, model: Model, replica: str, bins: tuple[str, ...] | None) -> Share:
+        """Ties a replica to a granted share, and moves that to where it really is."""
+        share = model.share_of(replica)
         share = share or next((s for s in model.shares if s.replica is None), None)
         if share is None:  # it runs, so it counts
             share = Share((), {})
@@ -121,6 +140,7 @@ class Lifecycle:
         share.replica = replica
         bins = bins if bins and all(b in self.capacity for b in bins) else share.bins
         share.bins, share.each = bins, budget.share_of(model, bins, self.capacity).each
+        return share
 
     def _enter(self, model: Model, phase: Phase, now: float) -> None:
         model.phase = phase

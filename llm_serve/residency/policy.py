@@ -109,7 +109,10 @@ class Turns:
 
     def may_leave(self, victim: Model, waiter: Model | None, now: float) -> bool:
         if victim.phase is Phase.LOADING:
-            return not victim.demand(now)  # rule 7
+            # Rule 7. Who was taken for dead may have work, and says so within seconds if it lives.
+            doubted = any(s.doubted for s in victim.shares)
+            fresh = now - victim.phase_at < self.knobs.ingress_timeout_s
+            return not victim.demand(now) and not (doubted and fresh)
         up = now - victim.ready_at
         if up < self.knobs.settle_s or (not victim.claimed and victim.lease_until > now):
             return False

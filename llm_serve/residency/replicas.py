@@ -9,7 +9,9 @@ from llm_serve.residency.lifecycle import Lifecycle
 from llm_serve.residency.state import Model, Phase
 
 
-def grow(models: Iterable[Model], capacity: Mapping[str, int], lifecycle: Lifecycle) -> None:
+def grow(
+    models: Iterable[Model], capacity: Mapping[str, int], lifecycle: Lifecycle, now: float
+) -> None:
     """One more replica for every model whose replicas are all up and have requests queued.
 
     Only called when nobody waits for a turn; Ray decides within the grant how many really run.
@@ -18,9 +20,9 @@ def grow(models: Iterable[Model], capacity: Mapping[str, int], lifecycle: Lifecy
     for model in models:
         if model.phase is not Phase.READY or model.queued == 0 or model.shedding:
             continue
-        if len(model.shares) >= model.spec.max_replicas:
+        if len(model.shares) >= model.spec.max_replicas or model.grow_from > now:
             continue
-        if len(model.replicas) < len(model.shares):
+        if model.up < len(model.shares):
             continue
         room = budget.Room(models, capacity)
         for names in budget.groups(model.spec.bins, capacity):

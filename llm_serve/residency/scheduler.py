@@ -7,6 +7,7 @@ and calls from one place at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from llm_serve.residency import budget, replicas, turns, view
 from llm_serve.residency import events as ev
@@ -16,6 +17,7 @@ from llm_serve.residency.effects import (
     Done,
     Effect,
     Failed,
+    Forgotten,
     Kill,
     Publish,
     Snapshot,
@@ -23,10 +25,10 @@ from llm_serve.residency.effects import (
 from llm_serve.residency.fleet import Fleet
 from llm_serve.residency.lifecycle import Lifecycle
 from llm_serve.residency.policy import Knobs, Strategy, Turns
+from llm_serve.residency.processes import Processes, ReplicaEvent
 from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters
 
-ADOPTED_AS = {"loading": Phase.LOADING, "ready": Phase.READY, "draining": Phase.LEAVING}
 UP_OR_COMING = (Phase.READY, Phase.LOADING)
 
 
@@ -60,6 +62,13 @@ class Scheduler:
         self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
         self.lifecycle.capacity = dict(capacity)
         self.lifecycle.version = first_version - 2
+        self._processes = Processes(
+            self.models,
+            self.knobs,
+            self.lifecycle,
+            self._effects.append,
+            lambda name: self._starting.discard(name),
+        )
         self._starting = {s.spec.model for s in self.models.values() if s.spec.preload or s.pinned}
         self._recovered = False
         self._stopping = False
@@ -93,12 +102,17 @@ class Scheduler:
             case ev.Usage():
                 self._usage(event, now)
             case ev.IngressGone(ingress):
-                self._count(self.fleet.remove(ingress), now)
-                self.waiters.leave_with(ingress)
-            case ev.Progress() | ev.Up() | ev.LoadFailed() | ev.Died() | ev.Observed():
-                model = self.models.get(event.model)
-                if model is not None and event.replica not in model.dead:
-                    self._replica(model, event, now)
+                self._forget(ingress, now)
+            case (
+                ev.Asks()
+                | ev.Progress()
+                | ev.Up()
+                | ev.LoadFailed()
+                | ev.Died()
+                | ev.Doubted()
+                | ev.Observed()
+            ):
+                self._replica(event, now)
             case ev.Running():
                 self._running(event, now)
             case ev.Recovered():
@@ -126,7 +140,9 @@ class Scheduler:
         model = self.models.get(event.model)
         if event.ticket in self.waiters:
             return
-        if model is None:
+        if event.ingress:
+            self.fleet.hear(event.ingress, now)
+        if model is None or model.stranger:
             self._effects.append(
                 Failed(event.ticket, event.model, "no such model is configured", 60)
             )
@@ -172,49 +188,23 @@ class Scheduler:
             if model.in_flight:
                 model.last_used = now
 
-    def _replica(
-        self,
-        model: Model,
-        event: ev.Progress | ev.Up | ev.LoadFailed | ev.Died | ev.Observed,
-        now: float,
-    ) -> None:
-        life, bins = self.lifecycle, getattr(event, "bins", None)
-        if isinstance(event, ev.Died):
-            if event.replica in model.replicas or model.phase is Phase.LOADING:
-                self._died(model, event, now)
+    def _forget(self, ingress: str, now: float) -> None:
+        """An ingress is gone: so are its clients, and what it had in flight (rules 3, 7)."""
+        self._count(self.fleet.remove(ingress), now)
+        self.waiters.leave_with(ingress)
+        self._effects.append(Forgotten(ingress))
+
+    def _replica(self, event: ReplicaEvent, now: float) -> None:
+        """Before `Recovered` only what is observed counts, and who asks (rule 9)."""
+        if isinstance(event, ev.Observed) == self._recovered and not isinstance(event, ev.Asks):
             return
-        if isinstance(event, ev.Up | ev.Observed) and event.footprint:
-            model.footprint = event.footprint
-        if isinstance(event, ev.Observed) and event.load_s is not None:
-            model.load_s = event.load_s
-        if model.phase is Phase.UNLOADED:  # rule 9: it runs, so it counts
-            state = event.state if isinstance(event, ev.Observed) else "loading"
-            bins = bins or budget.emptiest(model, self.models.values(), life.capacity)
-            life.adopt(model, bins, ADOPTED_AS[state], now)
-        life.attach(model, event.replica, bins)
-        match event:
-            case ev.Up(load_s=load_s) if model.phase is Phase.LOADING:
-                life.ready(model, max(load_s, now - model.phase_at), now)
-                self._starting.discard(event.model)
-            case ev.Progress(stage=stage, fraction=fraction) if model.phase is Phase.LOADING:
-                model.stage, model.fraction, model.progress_at = stage, fraction, now
-            case ev.LoadFailed(reason=reason) if model.phase is Phase.LOADING:
-                self._fail(model, reason, now)
-            case _:
-                pass
-
-    def _died(self, model: Model, event: ev.Died, now: float) -> None:
-        model.bury(event.replica)
-        if model.phase is Phase.LOADING:
-            self._fail(model, event.reason, now)
-        elif model.phase is Phase.REVOKING:
-            self.lifecycle.leave(model, now)
-        elif model.phase is Phase.READY and not model.replicas:
-            self.lifecycle.crash(model, event.reason, now)
-
-    def _fail(self, model: Model, reason: str, now: float) -> None:
-        self._starting.discard(model.spec.model)
-        self.lifecycle.fail(model, reason, now)
+        model = self.models.get(event.model)
+        if model is None and isinstance(event, ev.Observed):
+            model = Model(ModelSpec(event.model, 0), 0, None, pinned=False, stranger=True)
+            self.models[event.model] = model
+            event = replace(event, state="draining")
+        if model is not None and event.replica not in model.dead:
+            self._processes.heard(model, event, now)
 
     def _running(self, event: ev.Running, now: float) -> None:
         model = self.models.get(event.model)
@@ -222,6 +212,8 @@ class Scheduler:
             return
         if model.phase is Phase.LEAVING and not event.replicas:
             self.lifecycle.gone(model, now)
+            if model.stranger:
+                del self.models[event.model]
         elif model.phase is Phase.READY and event.replicas:
             replicas.trim(model, event.replicas)
 
@@ -231,11 +223,9 @@ class Scheduler:
             # Ingresses of the earlier life may still send and have not reported here yet.
             self._hears_all_from = now + self.knobs.ingress_timeout_s
         for model in self.models.values():
-            if model.phase is Phase.READY:
-                self._starting.discard(model.spec.model)
-            elif model.phase is Phase.UNLOADED:
+            if model.phase is Phase.UNLOADED:
                 model.wanted = model.wanted or model.spec.preload
-                self.lifecycle.target(model, 0)
+            self._processes.recover(model)
 
     def _unload(self, event: ev.Unload, now: float) -> None:
         model = self.models.get(event.model)
@@ -257,12 +247,14 @@ class Scheduler:
 
     def _settle(self, now: float) -> None:
         for ingress in self.fleet.silent(now, self.knobs.ingress_timeout_s):
-            self._count(self.fleet.remove(ingress), now)
+            self._forget(ingress, now)
         models = list(self.models.values())
         for model in models:
             self._watch(model, now)
         if self._recovered and not self._stopping:
             self._take_turns(models, now)
+            for model in models:
+                self._processes.let_in(model, now)
         for model in models:
             if model.phase is Phase.REVOKING and self._told(model, now):
                 self.lifecycle.leave(model, now)
@@ -273,7 +265,9 @@ class Scheduler:
         """The deadlines of one model."""
         knobs = self.knobs
         if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
-            self._fail(model, f"no progress for {knobs.load_stall_s:.0f} s (load_stall_s)", now)
+            self._processes.fail(
+                model, f"no progress for {knobs.load_stall_s:.0f} s (load_stall_s)", now
+            )
         if model.phase is Phase.LOADING and not model.replicas:
             lost = any(b not in self.lifecycle.capacity for s in model.shares for b in s.bins)
             if lost:  # Ray would wait for a node that is gone; its turn comes again elsewhere
@@ -311,7 +305,7 @@ class Scheduler:
             if replicas.shed(models, life):
                 plan = turns.take(models, queue, life.capacity, self.strategy, self.knobs, now)
         elif not queue:
-            replicas.grow(models, life.capacity, life)
+            replicas.grow(models, life.capacity, life, now)
         for victim in plan.evict + plan.relieve:
             if victim.phase is Phase.LOADING:
                 life.leave(victim, now)  # rule 7; nothing was sent to it

@@ -31,15 +31,17 @@ class Phase(Enum):
 class ModelSpec:
     """What the configuration says about a model.
 
-    `footprint`: bytes of one replica over all its bins, as declared or estimated. `bins`: how many
-    bins of one node a replica spreads over. `exclusive`: it takes its bins whole, as a replica
-    with `num_gpus: 1` does. `keep_alive_s` None: the server's.
+    `footprint`: bytes of one replica over all its bins, as declared or estimated. `declared`: bytes
+    that it takes at least, whatever was measured. `bins`: how many bins of one node a replica
+    spreads over. `exclusive`: it takes its bins whole, as a replica with `num_gpus: 1` does.
+    `keep_alive_s` None: the server's.
     """
 
     model: str
     footprint: int
     bins: int = 1
     exclusive: bool = False
+    declared: int = 0
     max_replicas: int = 1
     pinned: bool = False
     preload: bool = False
@@ -71,6 +73,22 @@ class Share:
     bins: tuple[str, ...]
     each: dict[str, int]
     replica: str | None = None
+    """The process that may use it; None: none has asked yet, or the last one has ended."""
+    up: bool = False
+    doubted: bool = False
+    """It was up, and somebody took it for dead."""
+    broken: bool = False
+    """Its load failed, or its engine ended."""
+    deaths: int = 0
+    """Processes that were killed in the load that is under way."""
+
+
+@dataclass(slots=True, eq=False)
+class Applicant:
+    """A process that asked whether it may load, and since when it waits."""
+
+    bins: tuple[str, ...] | None
+    since: float
 
 
 TOMBSTONES = 32
@@ -89,6 +107,15 @@ class Model:
     generation: int = 0
     shares: list[Share] = field(default_factory=list)
     shedding: int = 0
+    """So many shares at the end of the list are to go: the target is below their number."""
+    applicants: dict[str, Applicant] = field(default_factory=dict)
+    """Processes that hold nothing and wait for a share."""
+    displaced: int = 0
+    """Processes that were ended since it was last up, because they were put where no room is."""
+    grow_from: float = 0.0
+    """No further replica before this."""
+    stranger: bool = False
+    """It runs and is not configured: all that it may do is leave."""
     dead: list[str] = field(default_factory=list)
     """Replicas that are known to be gone; what they still say is ignored."""
 
@@ -143,9 +170,23 @@ class Model:
     def replicas(self) -> list[str]:
         return [s.replica for s in self.shares if s.replica is not None]
 
+    @property
+    def up(self) -> int:
+        """Replicas that are loaded and answer."""
+        return sum(s.up for s in self.shares)
+
+    def share_of(self, replica: str) -> Share | None:
+        return next((s for s in self.shares if s.replica == replica), None)
+
+    def last(self, share: Share) -> None:
+        """Makes `share` the first to go."""
+        self.shares.remove(share)
+        self.shares.append(share)
+
     def bury(self, replica: str) -> None:
         """Remembers that `replica` is gone."""
         for share in self.shares:
             if share.replica == replica:
-                share.replica = None
+                share.replica, share.up, share.doubted, share.broken = None, False, False, False
+        self.applicants.pop(replica, None)
         self.dead = [*self.dead[1 - TOMBSTONES :], replica]

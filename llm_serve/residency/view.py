@@ -79,13 +79,13 @@ def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
         if model.phase is Phase.UNLOADED and not model.demand(now):
             return _plain(model.spec.model, "unloaded", 0, model.pinned)
         if model.phase is Phase.READY:
-            return _plain(model.spec.model, "ready", len(model.replicas), model.pinned)
+            return _plain(model.spec.model, "ready", model.up, model.pinned)
     waits = model in queue or model.phase is Phase.LOADING
     ahead = queue[: queue.index(model)] if model in queue else []
     return ModelStatus(
         model=model.spec.model,
         status=status_of(model, now),
-        replicas=len(model.replicas),
+        replicas=model.up,
         position=position(model, queue),
         stage=model.stage,
         progress=model.fraction,
@@ -104,7 +104,10 @@ def server_status(
         return "draining"
     if starting:
         return "starting"
-    if any(m.cooldown_until > now or (m.last_error and m.pinned) for m in models):
+    if any(
+        m.cooldown_until > now or (m.last_error and m.pinned and m.phase is not Phase.READY)
+        for m in models
+    ):
         return "degraded"
     return "switching" if switching else "ok"
 

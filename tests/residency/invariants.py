@@ -16,6 +16,7 @@ def check(world: World) -> None:
     _rules_5_and_7(world)
     _rule_6(world)
     _rule_10(world)
+    _up(world)
     scheduler = world.scheduler
     assert scheduler.snapshot == scheduler._picture(), "the published picture is stale"
     for name in scheduler.snapshot.ready():
@@ -28,19 +29,23 @@ def need(world: World, name: str, bin_name: str) -> int:
 
 def _rule_1(world: World) -> None:
     used = dict.fromkeys(world.capacity, 0)
-    for process in world.processes:
+    begun = [p for p in world.processes if p.begun]
+    for process in begun:
         for name in process.bins:
             used[name] += need(world, process.model, name)
     for name, size in used.items():
         assert size <= world.capacity[name], f"rule 1: {name} holds {size}"
     limit = world.knobs.max_resident
-    assert limit is None or len({p.model for p in world.processes}) <= limit, "rule 1"
+    assert limit is None or len({p.model for p in begun}) <= limit, "rule 1"
 
 
 def _rule_3(world: World) -> None:
     for ticket, asked in world.open.items():
         assert asked.held, f"rule 3: {ticket} got no 202"
         assert asked.until > world.now, f"rule 3: {ticket} hangs"
+    for ticket, asked in world.open.items():
+        here = world.ingresses.get(asked.ingress)
+        assert here is None or not world.silent(here), f"rule 3: {ticket} is of a dead ingress"
     told = {t for m in world.scheduler.models.values() for t in m.tickets}
     assert told == set(world.open), "rule 3: a request was lost"
 
@@ -48,7 +53,9 @@ def _rule_3(world: World) -> None:
 def _protected(world: World, model: Model) -> bool:
     knobs, up = world.knobs, world.now - model.ready_at
     if model.pinned or model.phase is Phase.LOADING:
-        return model.pinned or model.demand(world.now) or model.phase_at == world.now
+        doubted = any(s.doubted for s in model.shares)
+        fresh = world.now - model.phase_at < (knobs.ingress_timeout_s if doubted else 1e-9)
+        return model.pinned or model.demand(world.now) or fresh
     return up < max(knobs.min_residency_s, knobs.settle_s) or (
         not model.claimed and model.lease_until > world.now
     )
@@ -78,7 +85,7 @@ def _would_fit(world: World, head: Model, others: list[Model]) -> bool:
         return False
     free = dict(world.capacity)
     for other in others:
-        for share in other.shares[: 1 if other.shedding else None]:
+        for share in other.shares[: len(other.shares) - other.shedding]:
             for name, size in share.each.items():
                 free[name] -= size
     nodes: dict[str, int] = {}
@@ -87,6 +94,14 @@ def _would_fit(world: World, head: Model, others: list[Model]) -> bool:
             node = name.rsplit("/", 1)[0]
             nodes[node] = nodes.get(node, 0) + 1
     return any(n >= head.spec.bins for n in nodes.values())
+
+
+def _up(world: World) -> None:
+    for status in world.scheduler.snapshot.models:
+        up = [p for p in world.of(status.model) if p.up]
+        assert status.replicas <= len(up), "a replica counts before it is loaded"
+        if status.status == "ready":
+            assert status.replicas, "ready, and none of its replicas is"
 
 
 def _rule_6(world: World) -> None:

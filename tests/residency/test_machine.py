@@ -23,6 +23,7 @@ SPECS = [
     ModelSpec("e", 30, max_replicas=2),
     ModelSpec("f", 20, exclusive=True),
     ModelSpec("g", 20, preload=True),
+    ModelSpec("h", 15, max_replicas=3),
 ]
 NAMES = [s.model for s in SPECS]
 model = st.sampled_from(NAMES)
@@ -74,6 +75,8 @@ class Machine(RuleBasedStateMachine):
     @rule(model=model, ingress=ingress, hold=st.sampled_from([None, 0.0, 5.0, 50.0, 500.0]))
     def ask(self, model: str, ingress: str, hold: float | None) -> None:
         self.count("ask")
+        if self.world.ingresses[ingress].mute:
+            self.world.revive(ingress)
         if not self.world.send(ingress, model):
             self.world.ask(self.ticket(), model, hold, ingress)
 
@@ -98,12 +101,15 @@ class Machine(RuleBasedStateMachine):
     @rule(ingress=ingress, queued=st.sampled_from([0, 0, 3]))
     def report(self, ingress: str, queued: int) -> None:
         self.count("report")
-        self.world.report(ingress, queued)
+        if not self.world.ingresses[ingress].mute:
+            self.world.report(ingress, queued)
 
     @rule(model=model, ingress=ingress)
     def crowd(self, model: str, ingress: str) -> None:
         """More requests than one replica takes, if it is up; else somebody who waits long."""
         self.count("crowd")
+        if self.world.ingresses[ingress].mute:
+            return
         if self.world.send(ingress, model):
             self.world.report(ingress, queued=3)
         else:
@@ -127,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         return [
             p.model
             for p in self.world.processes
-            if not p.up and not p.broken and phases[p.model].phase is not Phase.UNLOADED
+            if p in self.world.loading(p.model) and phases[p.model].phase is not Phase.UNLOADED
         ]
 
     @rule(index=st.integers(0, 99))
@@ -140,21 +146,69 @@ class Machine(RuleBasedStateMachine):
     def progress(self, index: int, fraction: float | None) -> None:
         self.count("progress")
         if name := self.pick(self._loading(), index):
-            process = next(p for p in self.world.of(name) if not p.up and not p.broken)
+            process = self.world.loading(name)[0]
             self.world.tell(ev.Progress(name, process.replica, "weights", fraction))
 
     def fail(self, index: int) -> None:
         phases = self.world.scheduler.models
-        names = [n for n in self._loading() if phases[n].phase is Phase.LOADING]
+        names = [n for n in self._loading() if phases[n].phase in (Phase.LOADING, Phase.READY)]
         if name := self.pick(names, index):
             self.world.fail(name)
 
     def crash(self, index: int) -> None:
         if name := self.pick([p.model for p in self.world.processes], index):
-            self.world.crash(name)
+            self.world.crash(name, which=index)
+
+    def replace(self, index: int) -> None:
+        """A new configuration: a second process of a model that is up, beside the first."""
+        world = self.world
+        names = [m for m in world.scheduler.snapshot.ready() if not world.work(m)]
+        if name := self.pick(names, index):
+            world.replace(name)
+            world.wait(float(index % 3))
+            if world.target[name].replicas:
+                world.replaced(name)
+
+    @rule(index=st.integers(0, 99))
+    def doubt(self, index: int) -> None:
+        """A replica is taken for dead that lives; sooner or later it reports again."""
+        self.count("doubt")
+        world = self.world
+        up = sorted((p for p in world.processes if p.up), key=lambda p: p.replica)
+        if up:
+            process = up[index % len(up)]
+            world.doubt(process)
+            if index % 2:
+                world.reports(process.model)
+
+    @rule()
+    def ask_late(self) -> None:
+        """From here on processes take their time before they ask, or ask again and again."""
+        self.count("ask_late")
+        self.world.late = not self.world.late
+        for process in [p for p in self.world.processes if not p.begun]:
+            self.world.asks(process)
+
+    @rule(index=st.integers(0, 99))
+    def another_replica(self, index: int) -> None:
+        self.count("another_replica")
+        world = self.world
+        ready = [m for m in "eh" if m in world.scheduler.snapshot.ready()]
+        world.deliver_all()
+        if (name := self.pick(ready, index)) and world.send("i1", name):
+            for one in world.ingresses:
+                if not world.ingresses[one].mute:
+                    world.report(one, queued=5)
+            if index % 2:
+                world.up(name)
 
     @rule(
-        kind=st.sampled_from(["fail", "crash", "ingress dies", "restart", "unload", "pin", "load"]),
+        kind=st.sampled_from(
+            [
+                *("fail", "crash", "ingress dies", "falls silent", "restart", "replace"),
+                *("unload", "pin", "load"),
+            ]
+        ),
         index=st.integers(0, 99),
     )
     def mishap(self, kind: str, index: int) -> None:
@@ -167,6 +221,14 @@ class Machine(RuleBasedStateMachine):
                 self.crash(index)
             case "ingress dies":
                 world.ingress_dies(INGRESSES[index % 2])
+            case "falls silent":
+                here = world.ingresses[INGRESSES[index % 2]]
+                if here.mute:
+                    world.revive(here.name)
+                else:
+                    world.ingress_falls_silent(here.name)
+            case "replace":
+                self.replace(index)
             case "restart":
                 world.restart()
             case "unload":
@@ -181,8 +243,12 @@ class Machine(RuleBasedStateMachine):
         """Whatever loads comes up, whatever drains is gone, everybody has heard of it."""
         self.count("all_goes_well")
         world = self.world
+        for process in [p for p in world.processes if not p.begun]:
+            world.asks(process)
         for name in self._loading():
             world.up(name)
+        for name in sorted({p.model for p in world.processes if p.up}):
+            world.reports(name)
         world.now += 1.0
         world.deliver_all()
         for name in sorted({p.model for p in world.processes}):
@@ -200,10 +266,11 @@ class Machine(RuleBasedStateMachine):
             world.gone(name)
 
     def shed(self) -> None:
-        target = self.world.target["e"].replicas
-        if 0 < target < len(self.world.of("e")):
-            self.count("shed")
-            self.world.shed("e")
+        for name in "eh":
+            target = self.world.target[name].replicas
+            if 0 < target < len(self.world.of(name)):
+                self.count("shed")
+                self.world.shed(name)
 
     @rule(model=model, generation=st.integers(0, 5))
     def stale(self, model: str, generation: int) -> None:

@@ -14,11 +14,14 @@ from llm_serve.residency import events as ev
 from llm_serve.residency.effects import (
     Accepted,
     Admitted,
+    Begin,
     Conflict,
+    Displace,
     Done,
     Effect,
     Expired,
     Failed,
+    Forgotten,
     Kill,
     Measured,
     Publish,
@@ -38,6 +41,8 @@ class Process:
     model: str
     replica: str
     bins: tuple[str, ...]
+    begun: bool = False
+    """It was told that it may load; before that it holds nothing."""
     up: bool = False
     broken: bool = False
 
@@ -50,7 +55,10 @@ class Ingress:
     in_flight: dict[str, int] = field(default_factory=dict)
     reported: dict[str, int] = field(default_factory=dict)
     reported_at: float = -1e9
+    heard_at: float | None = None
     sequence: int = 0
+    mute: bool = False
+    """Its process is gone, and nobody says so."""
 
 
 @dataclass
@@ -92,6 +100,10 @@ class World:
         self.loads: list[str] = []
         self.first_up: set[str] = set()
         self.serial = 0
+        self.newcomers: set[str] = set()
+        self.late = False
+        """Processes that start do not ask at once."""
+        self.displaced: list[str] = []
         self.ingresses = {n: Ingress(n, self.scheduler.snapshot) for n in ingresses}
         if recovered:
             self.tell(ev.Recovered())
@@ -115,12 +127,52 @@ class World:
                     before = snapshot
                 case Kill(model):
                     assert self.now - self.zero_at[model] > self.knobs.drain_timeout_s, "rule 2"
+                case Begin(model, replica):
+                    for process in [p for p in self.processes if p.replica == replica]:
+                        assert self.target[model].replicas, "a load that nobody granted"
+                        process.begun = True
+                case Displace(model, replica):
+                    process = next(p for p in self.processes if p.replica == replica)
+                    assert not process.begun, "rule 2: a replica that loads was displaced"
+                    self.processes.remove(process)
+                    self.displaced.append(replica)
+                case Forgotten():
+                    pass
                 case Measured(model, footprint, load_s):
                     self.known[model] = Known(footprint, load_s)
                 case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
                     self._answered(effect)
+        self._drop_the_silent()
         check(self)
-        return self.effects
+        effects = self.effects
+        for process in [p for p in self.processes if p.replica in self.newcomers]:
+            self.newcomers.discard(process.replica)
+            if not self.late:
+                self.asks(process)
+        self.effects = effects
+        return effects
+
+    def asks(self, process: Process) -> None:
+        """A replica's process has started, and asks whether it may load."""
+        self.tell(ev.Asks(process.model, process.replica, process.bins))
+
+    def _start(self, model: str, bins: tuple[str, ...]) -> None:
+        self.serial += 1
+        self.processes.append(Process(model, f"{model}-{self.serial}", bins))
+        self.newcomers.add(f"{model}-{self.serial}")
+
+    def silent(self, ingress: Ingress) -> bool:
+        heard = ingress.heard_at
+        return heard is not None and self.now - heard > self.knobs.ingress_timeout_s
+
+    def _drop_the_silent(self) -> None:
+        """Rules 3 and 7: the clients of an ingress that says nothing are gone with it."""
+        for ingress in self.ingresses.values():
+            if self.silent(ingress):
+                ingress.heard_at = None
+                gone = [t for t, a in self.open.items() if a.ingress == ingress.name]
+                for ticket in gone:
+                    del self.open[ticket]
 
     def _answered(self, answer: Answer) -> None:
         asked = self.open.pop(answer.ticket, None)
@@ -160,27 +212,29 @@ class World:
     def _obey(self, target: Target, event: ev.Event, loading: set[str], waited: list[str]) -> None:
         name = target.model
         here = [p for p in self.processes if p.model == name]
+        begun = [p for p in here if p.begun]
         old = self.target.get(name)
         self.target[name] = target
-        if target.replicas and not isinstance(event, ev.Observed):
-            assert old is None or old.replicas or not here, "rule 4: two loads of one model"
+        if target.replicas and not isinstance(event, ev.Recovered):
+            assert old is None or old.replicas or not begun, "rule 4: two loads of one model"
         if target.replicas > len(here):
             assert self.now >= self.cooldown_until.get(name, 0), "rule 6: loaded in its cooldown"
-            if not here:
+            if not begun:
                 self.loads.append(name)
             for bins in target.bins[len(here) :]:
-                self.serial += 1
-                self.processes.append(Process(name, f"{name}-{self.serial}", bins))
+                self._start(name, bins)
         elif target.replicas == 0 and (old is None or old.replicas):
             self.zero_at[name] = self.now
-            if here:
+            if begun:
                 self._check_end(name, event, name in loading, waited)
             self.told.discard(name)
 
     def _check_end(self, name: str, event: ev.Event, loading: bool, waited: list[str]) -> None:
         if getattr(event, "model", None) == name and isinstance(
-            event, ev.LoadFailed | ev.Died | ev.Unload | ev.Observed
+            event, ev.LoadFailed | ev.Died | ev.Unload
         ):
+            return
+        if isinstance(event, ev.Recovered):
             return
         model = self.scheduler.models[name]
         if self.cooldown_until.get(name, 0) < model.cooldown_until:  # stalled
@@ -211,7 +265,7 @@ class World:
         return sum(i.in_flight.get(model, 0) for i in self.ingresses.values())
 
     def up(self, model: str, *, footprint: int | None = None, load_s: float = 1.0) -> None:
-        for process in [p for p in self.of(model) if not p.up and not p.broken]:
+        for process in self.loading(model):
             process.up = True
             self.up_at.setdefault(model, self.now)
             if self.scheduler.models[model].phase is Phase.LOADING:
@@ -221,32 +275,62 @@ class World:
             size = footprint or self.specs[model].footprint
             self.tell(ev.Up(model, process.replica, size, load_s, process.bins))
 
+    def loading(self, model: str) -> list[Process]:
+        return [p for p in self.of(model) if p.begun and not p.up and not p.broken]
+
+    def doubt(self, process: Process) -> None:
+        """Somebody takes a replica for dead that lives: nothing is lost, nothing is counted."""
+        model = self.scheduler.models[process.model]
+        before = (model.failures, model.cooldown_until, self.target[process.model])
+        self.tell(ev.Doubted(process.model, process.replica))
+        assert before == (model.failures, model.cooldown_until, self.target[process.model])
+
+    def reports(self, model: str) -> None:
+        """The replicas that are up say so again, as they do every other second."""
+        for process in [p for p in self.of(model) if p.up]:
+            size = self.scheduler.models[model].footprint
+            loads = len(self.loads)
+            failures = self.scheduler.models[model].failures
+            self.tell(ev.Up(model, process.replica, size, 1.0, process.bins))
+            assert self.scheduler.models[model].failures == failures, "it had not failed"
+            assert model not in self.loads[loads:], "it was there all the time"
+
     def fail(self, model: str, reason: str = "out of memory") -> None:
         """A replica that cannot load reports it and idles until its target is 0."""
-        process = next(p for p in self.of(model) if not p.up and not p.broken)
+        process = self.loading(model)[0]
         process.broken = True
         self._expect_failure(model, ev.LoadFailed(model, process.replica, reason))
 
-    def crash(self, model: str, reason: str = "killed") -> None:
+    def crash(self, model: str, reason: str = "killed", which: int = 0) -> None:
         """A process ends by itself; Ray starts another in its place."""
-        process = self.of(model)[0]
+        process = self.of(model)[which % len(self.of(model))]
         self.processes.remove(process)
         for ingress in self.ingresses.values():
             ingress.in_flight.pop(model, None)
         if self.target[model].replicas:
-            self.serial += 1
-            self.processes.append(Process(model, f"{model}-{self.serial}", process.bins))
+            self._start(model, process.bins)
         self._expect_failure(model, ev.Died(model, process.replica, reason))
 
     def _expect_failure(self, name: str, event: ev.LoadFailed | ev.Died) -> None:
         model = self.scheduler.models[name]
-        loading = model.phase is Phase.LOADING
+        share = model.share_of(event.replica)
+        loads = share is not None and not share.up and not share.doubted
+        others = len(model.shares) - model.shedding > 1
+        again = isinstance(event, ev.Died) and (share is None or (loads and not share.deaths))
+        if again or (share in model.shares[len(model.shares) - model.shedding :]):
+            before_it = model.failures
+            self.tell(event)
+            assert model.failures == before_it, "rule 6: a killed load is tried once more"
+            return
+        loading = model.phase is Phase.LOADING and loads and not others
         waiting = [t for t, a in self.open.items() if a.model == name]
         before = model.failures
         if loading:  # the cooldown begins with this event
             self.cooldown_until[name] = 0
         self.tell(event)
         if not loading:
+            if others and loads and model.phase in (Phase.READY, Phase.LOADING):
+                assert not [e for e in self.effects if isinstance(e, Failed)], "the others serve"
             if model.cooldown_until > self.now:
                 self.cooldown_until[name] = model.cooldown_until
             return
@@ -268,9 +352,30 @@ class World:
         self.up_at.pop(model, None)
         self.tell(ev.Running(model, self.target[model].generation))
 
+    def replace(self, model: str) -> None:
+        """Ray Serve replaces a replica (a new configuration): the new process starts at once, and
+        the old one drains (rule 1: nothing is loaded beside it)."""
+        old = next(p for p in self.of(model) if p.begun)
+        self._start(model, old.bins)
+        for process in [p for p in self.processes if p.replica in self.newcomers]:
+            self.newcomers.discard(process.replica)
+            self.asks(process)
+            room = len(self.of(model)) <= len(self.scheduler.models[model].shares)
+            assert room or not process.begun, "rule 1: loaded beside the one that drains"
+
+    def replaced(self, model: str) -> None:
+        """The old one has drained; that is no failure of anybody's."""
+        known = self.scheduler.models[model]
+        old = next(p for p in self.of(model) if p.begun)
+        was = (known.failures, known.cooldown_until)
+        forgiven = old.up and known.phase is Phase.READY
+        self.processes.remove(old)
+        self.tell(ev.Died(model, old.replica, "replaced"))
+        assert not forgiven or was == (known.failures, known.cooldown_until), "rule 6: no failure"
+
     def shed(self, model: str) -> None:
         """Ray takes the replicas above the target down."""
-        here = self.of(model)
+        here = sorted(self.of(model), key=lambda p: (not p.up, not p.begun))  # as Ray chooses
         for process in here[self.target[model].replicas :]:
             self.processes.remove(process)
         names = tuple(p.replica for p in self.of(model))
@@ -283,6 +388,7 @@ class World:
     ) -> None:
         held = hold_s is not None
         self.open[ticket] = Asked(model, ingress, self.now + (hold_s or 0.0), held)
+        self.ingresses[ingress].heard_at = self.now
         self.tell(ev.Request(ticket, model, ingress, hold_s))
         answer = self.answers.get(ticket, [None])[-1]
         if ticket not in self.open and isinstance(answer, Admitted):
@@ -315,11 +421,25 @@ class World:
         here = self.ingresses[ingress]
         here.sequence += 1
         here.reported, here.reported_at = dict(here.in_flight), self.now
+        here.heard_at = self.now
         uses = {m: ev.Use(n, queued) for m, n in here.in_flight.items()}
         self.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
 
+    def _reports(self, name: str) -> bool:
+        return self.ingresses[name].heard_at is not None and not self.ingresses[name].mute
+
+    def still_alive(self, name: str) -> None:
+        """A report that says nothing new, as they come twice a second."""
+        here = self.ingresses[name]
+        here.sequence += 1
+        here.reported_at = here.heard_at = self.now
+        uses = {m: ev.Use(n) for m, n in here.reported.items()}
+        self.tell(ev.Usage(name, here.sequence, here.view.version, uses))
+
     def deliver_all(self) -> None:
         for name, ingress in self.ingresses.items():
+            if ingress.mute:
+                continue
             ingress.view = ingress.mail[-1] if ingress.mail else ingress.view
             ingress.mail.clear()
             self.report(name)
@@ -328,14 +448,33 @@ class World:
         del self.ingresses[name]
         self.open = {t: a for t, a in self.open.items() if a.ingress != name or a.load}
         self.tell(ev.IngressGone(name))
+        self.revive(name)
+
+    def ingress_falls_silent(self, name: str) -> None:
+        """Its process ends, its clients with it, and nobody tells."""
+        here = self.ingresses[name]
+        here.mute = True
+        here.in_flight.clear()
+
+    def revive(self, name: str) -> None:
+        """Another process, which Ray starts in the place of one that ended."""
         self.ingresses[name] = Ingress(name, self.scheduler.snapshot)
         self.ingresses[name].sequence = 10**6 * (1 + self.serial)
 
     # -- time, operators, restarts -------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
+        effects: list[Effect] = []
+        step = self.knobs.ingress_timeout_s / 2
+        while seconds > 0 and any(i.heard_at is not None for i in self.ingresses.values()):
+            passed = min(step, seconds)
+            self.now += passed
+            seconds -= passed
+            for name in [n for n in self.ingresses if self._reports(n)]:
+                self.still_alive(name)
+                effects += self.effects
         self.now += seconds
-        self.tell(ev.Tick())
+        self.effects = effects + self.tell(ev.Tick())
 
     def load(self, ticket: str, model: str) -> None:
         self.open[ticket] = Asked(model, "", self.now, held=False, load=True)
@@ -364,10 +503,10 @@ class World:
         self.open, self.cooldown_until, self.failures = {}, {}, {}
         self.revoked_at.clear()
         for ingress in self.ingresses.values():  # nobody has reported to the new one
-            ingress.reported, ingress.reported_at = {}, -1e9
+            ingress.reported, ingress.reported_at, ingress.heard_at = {}, -1e9, None
         up = {p.model for p in self.processes if p.up and self.target[p.model].replicas}
         leaving = {p.model for p in self.processes if not self.target[p.model].replicas}
-        for process in self.processes:
+        for process in [p for p in self.processes if p.begun]:
             state = "ready" if process.up else "loading"
             state = "draining" if process.model in leaving else state
             size, bins = self.specs[process.model].footprint, process.bins
@@ -379,10 +518,12 @@ class World:
         self.first_up |= {n for n, m in self.scheduler.models.items() if not m.spec.preload}
         assert all(self.target[n].replicas for n in up), "rule 9: a running model was stopped"
         assert before <= {p.replica for p in self.processes}
+        for process in [p for p in self.processes if not p.begun]:
+            self.asks(process)
         started = self.loads[loads:]
         assert not set(started) & up, "rule 9: a running model was loaded again"
         for ticket, asked in still_open.items():
-            if not asked.load:
+            if not asked.load and not self.ingresses[asked.ingress].mute:
                 hold = max(asked.until - self.now, 0.0) if asked.held else None
                 self.ask(ticket, asked.model, hold, asked.ingress)
 
