@@ -31,7 +31,7 @@ class Vocabulary:
         self._fast: Any = getattr(tokenizer, "backend_tokenizer", None)
         decoder = self._fast.decoder if self._fast is not None else None
         self._byte_level = "ByteLevel" in repr(decoder)
-        self._added = tokenizer.get_added_vocab().values()
+        self._added = frozenset(tokenizer.get_added_vocab().values())
 
     def decode(self, token_ids: Tokens[int]) -> str:
         if self._fast is not None:
@@ -46,7 +46,7 @@ class Vocabulary:
         token = str(token)
         if token_id in self._added:
             return token.encode()
-        if self._byte_level:
+        if self._byte_level and _BYTE_OF.keys() >= set(token):
             return bytes(_BYTE_OF[character] for character in token)
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes.fromhex(token[3:5])
