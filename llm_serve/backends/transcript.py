@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from llm_serve.backends.sampler import RawLogprob
 
 
+LEAST = -9999.0
+"""The log-probability of what has none, as at OpenAI: JSON has no infinity, and nothing that is no
+number."""
+
+
 def end_tokens(
     configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[int, ...]:
@@ -55,9 +60,8 @@ class Vocabulary:
     def logprob(
         self, token_id: int, logprob: float, top: Tokens[tuple[int, float]]
     ) -> TokenLogprob:
-        return TokenLogprob(
-            *self._named(token_id), logprob, tuple((*self._named(i), value) for i, value in top)
-        )
+        others = tuple((*self._named(i), max(LEAST, value)) for i, value in top)
+        return TokenLogprob(*self._named(token_id), max(LEAST, logprob), others)
 
     def _named(self, token_id: int) -> tuple[str, bytes]:
         exact = self.token_bytes(token_id)

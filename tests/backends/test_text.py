@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_serve.backends.base import Sampling
 from llm_serve.backends.text import Detokenizer, StopMatcher
-from llm_serve.backends.transcript import Transcript, Vocabulary
+from llm_serve.backends.transcript import LEAST, Transcript, Vocabulary
 
 WHOLE = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
@@ -107,7 +107,7 @@ def test_bytes_that_make_no_character_arrive_as_such() -> None:
     assert 100 - 17 <= len(sent) <= 97
 
 
-def test_a_token_that_is_not_in_the_alphabet_of_bytes_stands_for_itself() -> None:
+def test_tokens_and_probabilities_that_are_none() -> None:
     tokenizer: Any = SimpleNamespace(
         backend_tokenizer=SimpleNamespace(decoder="ByteLevel"),
         get_added_vocab=dict,
@@ -115,6 +115,9 @@ def test_a_token_that_is_not_in_the_alphabet_of_bytes_stands_for_itself() -> Non
     )
     vocabulary = Vocabulary(tokenizer)
     assert [vocabulary.token_bytes(i) for i in range(2)] == [b" a", b"a b"]
+    for none in (float("-inf"), float("nan")):
+        entry = vocabulary.logprob(0, none, [(0, -1.0), (1, none)])
+        assert (entry.logprob, [value for *_, value in entry.top]) == (LEAST, [-1.0, LEAST])
 
 
 def check_detokenizer(decode: Any, ids: list[int]) -> None:
