@@ -16,7 +16,7 @@ from typing import Any, Literal
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
-from transformers.generation.continuous_batching.requests import GenerationOutput
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from llm_serve.backends import paged_attention, sampler
@@ -93,6 +93,17 @@ class Router(OutputRouter):  # type: ignore[misc]
     def close(self, request_id: str) -> None:
         self._sinks.pop(request_id, None)
 
+    def end(self) -> None:
+        """Tells all who wait that nothing will come. Those who open later must look for
+        themselves."""
+        error = "The engine has stopped."
+        self.deliver_batch(
+            [
+                GenerationOutput(request_id, [], status=RequestStatus.FAILED, error=error)
+                for request_id in list(self._sinks)
+            ]
+        )
+
     def deliver(self, output: GenerationOutput) -> None:
         self.deliver_batch([output])
 
@@ -157,12 +168,18 @@ class Engine:
         self._router = self._manager.output_router = Router()
         self._manager.batch_processor = self._manager._create_batch_processor()
         # Our own thread, as a daemon: the manager's would keep a dying worker alive.
-        self._thread = threading.Thread(
-            target=self._manager._run_generation_loop, name="continuous-batching", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="continuous-batching", daemon=True)
         self._manager._generation_thread = self._thread
         self._manager.background_thread_status.clear()
         self._thread.start()
+
+    def _run(self) -> None:
+        """The loop, until it is stopped or dies. It fails what it knows of then; what it has lost,
+        or cannot fail for the same reason that it died of, is failed here."""
+        try:
+            self._manager._run_generation_loop()
+        finally:
+            self._router.end()
 
     def submit(
         self,

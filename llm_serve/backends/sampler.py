@@ -190,9 +190,10 @@ def _invert(weights: torch.Tensor, uniform: list[float]) -> torch.Tensor:
     running = weights.cumsum(-1)
     target = running[:, -1:] * _column(weights, uniform)
     at = torch.searchsorted(running, target, right=True).squeeze(1)
-    # Rounding may leave the target at the very end, behind which there is no token.
+    # Rounding may leave the target at the very end, behind which there is no token; and where a
+    # model gives what is no number, there is no end. An index outside would end the engine.
     last = torch.searchsorted(running, running[:, -1:].contiguous()).squeeze(1)
-    return torch.minimum(at, last)
+    return torch.minimum(at, last).clamp_(max=running.shape[1] - 1)
 
 
 def _column(like: torch.Tensor, values: Rows[float]) -> torch.Tensor:

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 REPLACEMENT = "\ufffd"
 """What decoders put for bytes that are no character, or not yet."""
+_HELD = 16
+"""Tokens that may be held for one character; none has so many, but a model may well go on and on
+with bytes that make none, or with tokens that have no text."""
+_KEPT = 8
+"""Of those, how many are decoded together with what follows: more bytes than a character has."""
 
 
 class Detokenizer:
@@ -31,11 +36,21 @@ class Detokenizer:
         self._window.append(token_id)
         text = self._decode(self._window)
         if text.endswith(REPLACEMENT) or len(text) <= len(self._known_text):
-            return ""
+            return self._let_go(text) if len(self._window) - self._known > _HELD else ""
         gained = text[len(self._known_text) :]
         del self._window[: self._known]
         self._known = len(self._window)
         self._known_text = self._decode(self._window)
+        return gained
+
+    def _let_go(self, text: str) -> str:
+        """Holds fewer tokens, so that one more costs no more than the one before."""
+        if text == self._known_text:
+            del self._window[self._known :]
+            return ""
+        gained = _settled(text)[len(self._known_text) :]
+        self._window, self._known = self._window[-_KEPT:], 0
+        self._known_text = _settled(self._decode(self._window))
         return gained
 
     def flush(self) -> str:
@@ -43,6 +58,11 @@ class Detokenizer:
         text = self._decode(self._window)[len(self._known_text) :].rstrip(REPLACEMENT)
         self._window, self._known, self._known_text = [], 0, ""
         return text
+
+
+def _settled(text: str) -> str:
+    """The text less what may become a character yet, of which three bytes may be there."""
+    return text[: max(len(text.rstrip(REPLACEMENT)), len(text) - 3)]
 
 
 @dataclass(frozen=True, slots=True)

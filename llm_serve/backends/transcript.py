@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from llm_serve.backends.sampler import RawLogprob
 
 
+LEAST = -9999.0
+"""The log-probability of what has none, as at OpenAI: JSON has no infinity, and nothing that is no
+number."""
+
+
 def end_tokens(
     configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[int, ...]:
@@ -31,7 +36,7 @@ class Vocabulary:
         self._fast: Any = getattr(tokenizer, "backend_tokenizer", None)
         decoder = self._fast.decoder if self._fast is not None else None
         self._byte_level = "ByteLevel" in repr(decoder)
-        self._added = tokenizer.get_added_vocab().values()
+        self._added = frozenset(tokenizer.get_added_vocab().values())
 
     def decode(self, token_ids: Tokens[int]) -> str:
         if self._fast is not None:
@@ -46,7 +51,7 @@ class Vocabulary:
         token = str(token)
         if token_id in self._added:
             return token.encode()
-        if self._byte_level:
+        if self._byte_level and _BYTE_OF.keys() >= set(token):
             return bytes(_BYTE_OF[character] for character in token)
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes.fromhex(token[3:5])
@@ -55,9 +60,8 @@ class Vocabulary:
     def logprob(
         self, token_id: int, logprob: float, top: Tokens[tuple[int, float]]
     ) -> TokenLogprob:
-        return TokenLogprob(
-            *self._named(token_id), logprob, tuple((*self._named(i), value) for i, value in top)
-        )
+        others = tuple((*self._named(i), max(LEAST, value)) for i, value in top)
+        return TokenLogprob(*self._named(token_id), max(LEAST, logprob), others)
 
     def _named(self, token_id: int) -> tuple[str, bytes]:
         exact = self.token_bytes(token_id)

@@ -212,3 +212,19 @@ def test_logprobs_are_the_models_own(logits: Any) -> None:
 def test_a_copy_of_a_sequence_is_the_sequence() -> None:
     sequence = Sequence(Sampling())
     assert copy.deepcopy({"sequence": sequence})["sequence"] is sequence
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"top_p": 0.9}, {"top_k": 5}, {"top_k": 500}, {"min_p": 0.1}]
+)
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none_cost_nobody_else_a_token(
+    logits: Any, options: dict[str, Any], odd: float
+) -> None:
+    """As models in float16 give, when a prompt leads them out of range."""
+    broken = torch.full_like(logits, odd)
+    asked = [Sequence(Sampling(seed=7, logprobs=2, **options)) for _ in range(2)]
+    alone = step(Sampler(), [Sequence(Sampling(seed=7, logprobs=2, **options))], logits[None])
+    tokens = step(Sampler(), asked, torch.stack([broken, logits]))
+    assert tokens[1:] == alone
+    assert 0 <= tokens[0] < VOCABULARY

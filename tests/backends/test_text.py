@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_serve.backends.base import Sampling
 from llm_serve.backends.text import Detokenizer, StopMatcher
-from llm_serve.backends.transcript import Transcript, Vocabulary
+from llm_serve.backends.transcript import LEAST, Transcript, Vocabulary
 
 WHOLE = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
@@ -75,6 +76,48 @@ def test_every_character_arrives_whole(text: str) -> None:
     pieces.append(detokenizer.flush())
     assert "".join(pieces).rstrip("\ufffd") == text.rstrip("\ufffd")
     assert all(piece == "" or piece in text for piece in pieces)
+
+
+@given(st.lists(st.integers(128, 255), min_size=20, max_size=120))
+@example([0x80] * 100)
+@example([0xE4] * 100)
+@example([0xA0, 0xE4, 0xBD] * 30)
+@example([0x41, *[300] * 100, 0x42])
+@example([*[0x80] * 40, 300, 0xE4, *[300] * 3, 0xBD, 0xA0])
+def test_tokens_that_make_no_character_are_not_held_for_ever(ids: list[int]) -> None:
+    """A request can ask for them, by `logit_bias`; the id 300 has no text."""
+    longest = 0
+
+    def decode(window: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(window))
+        return bytes(i for i in window if i < 256).decode(errors="replace")
+
+    detokenizer = Detokenizer(decode)
+    sent = "".join(map(detokenizer.push, ids))
+    assert longest <= 40
+    sent += detokenizer.flush()
+    assert sent.rstrip("\ufffd") == decode(ids).rstrip("\ufffd")
+
+
+def test_bytes_that_make_no_character_arrive_as_such() -> None:
+    detokenizer = Detokenizer(lambda ids: bytes(ids).decode(errors="replace"))
+    sent = "".join(map(detokenizer.push, [0x80] * 100))
+    assert set(sent) == {"\ufffd"}
+    assert 100 - 17 <= len(sent) <= 97
+
+
+def test_tokens_and_probabilities_that_are_none() -> None:
+    tokenizer: Any = SimpleNamespace(
+        backend_tokenizer=SimpleNamespace(decoder="ByteLevel"),
+        get_added_vocab=dict,
+        convert_ids_to_tokens=["\u0120a", "a b"].__getitem__,
+    )
+    vocabulary = Vocabulary(tokenizer)
+    assert [vocabulary.token_bytes(i) for i in range(2)] == [b" a", b"a b"]
+    for none in (float("-inf"), float("nan")):
+        entry = vocabulary.logprob(0, none, [(0, -1.0), (1, none)])
+        assert (entry.logprob, [value for *_, value in entry.top]) == (LEAST, [-1.0, LEAST])
 
 
 def check_detokenizer(decode: Any, ids: list[int]) -> None:

@@ -198,6 +198,39 @@ async def test_health_and_a_dead_loop(folder: Any) -> None:
     await backend.close()
 
 
+@pytest.mark.parametrize("breaks", [RuntimeError, SystemExit])
+async def test_a_loop_that_cannot_even_tell_leaves_nobody_waiting(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, breaks: type[BaseException]
+) -> None:
+    """What ends the loop may as well break what it does at its end."""
+    from .conftest import loaded
+
+    backend = await asyncio.to_thread(loaded, folder, kv_cache_tokens=256)
+    deltas = backend.generate(chat(backend, "Hi"), Sampling(temperature=0, ignore_eos=True))
+    await anext(deltas)
+
+    def broken(*args: object) -> None:
+        raise breaks("out of memory")
+
+    processor = backend._engine._manager.batch_processor
+    monkeypatch.setattr(processor, "fail_all_requests", broken)
+    monkeypatch.setattr(processor.scheduler, "schedule_batch", broken)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+
+    async def rest() -> None:
+        async for _ in deltas:
+            pass
+
+    with pytest.raises(EngineDied):
+        await asyncio.wait_for(rest(), 10)
+    with pytest.raises(EngineDied):
+        await backend.check_health()
+    with pytest.raises(EngineDied):
+        await ask(backend, chat(backend, "Hi"))
+    assert backend._engine._router._sinks == {}
+    await backend.close()
+
+
 def test_template_errors_are_the_callers(backend: TransformersBackend) -> None:
     tokenizer = backend._checkpoint.tokenizer
     kept = tokenizer.chat_template
