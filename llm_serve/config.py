@@ -184,8 +184,12 @@ class ModelConfig(_Tree):
     defaults: SamplingDefaults = Field(
         default_factory=SamplingDefaults, description="What requests leave out."
     )
-    max_running: int = Field(32, ge=1, le=4096, description="Requests that run at the same time.")
-    max_queued: int = Field(64, ge=1, le=65536, description="Requests that wait; past it 429.")
+    max_running: int = Field(
+        32, ge=1, le=4096, description="Answers that one replica makes at the same time."
+    )
+    max_queued: int = Field(
+        64, ge=1, le=65536, description="Answers that wait, over all ingresses; past it 429."
+    )
     max_replicas: int = Field(
         1, ge=1, le=1000, description="Ray's autoscaling adds replicas up to this, room permitting."
     )

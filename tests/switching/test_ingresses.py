@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import psutil
 import pytest
 
-from tests.support.client import CHAT, Api, user
+from llm_serve.errors import NotReady
+from tests.support.client import CHAT, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
-from tests.support.switching import ask, held, make_ready, said, shown, wait_for, wait_until_idle
+from tests.support.switching import (
+    ask,
+    held,
+    make_cold,
+    make_ready,
+    said,
+    shown,
+    wait_for,
+    wait_until_idle,
+)
 from tests.support.waiting import until
 from tests.switching.conftest import A, B, Serve, slow
 
@@ -71,6 +82,12 @@ def test_two_ingresses_share_one_truth(serve: Serve, switching: Cluster) -> None
             waiting += [pool.submit(held, one, B, f"held {n}") for n in range(4, 8)]
             for ingress in ingresses:
                 wait_for(ingress, A, "draining", seconds=30)
+
+                def whole(ingress: Api = ingress) -> bool:
+                    health = ingress.health()
+                    return (health["running"], health["queue_depth"]) == (1, 8)
+
+                until(whole, "each shows what both have", seconds=3)
             stream.read()
             assert stream.text == text
             assert stream.done
@@ -118,3 +135,35 @@ def test_a_ready_model_costs_no_call_to_the_director(api: Api, switching: Cluste
             assert said(ask(api, A, "still")) == "still"
             assert not waiting.done()
         assert said(waiting.result()) == "me"
+
+
+def test_a_director_that_hangs_keeps_nobody_waiting_and_is_ended(
+    api: Api, switching: Cluster
+) -> None:
+    """Stopped for good: who is not held hears in time, who is held when the hold is over, and Ray
+    starts another, which knows what runs."""
+    make_ready(api, A)
+    make_cold(api, B)
+    wait_until_idle(api)
+    stopped = switching.processes("ray::Director")
+    for process in stopped:
+        process.suspend()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            began = time.monotonic()
+            asked = pool.submit(ask, api, B, "me", "respond-async")
+            waiting = pool.submit(ask, api, B, "me", "wait=1")
+            told = asked.result()
+            assert told.status_code == 202
+            assert told.json()["eta_seconds"] is None
+            refused(waiting.result(), NotReady)
+            refused(api.post(f"/v1/models/{B}/load", b""), NotReady)
+            assert time.monotonic() - began < 15
+        assert said(ask(api, A, "me", "respond-async")) == "me"
+        # A director of another test's application has no ingress any more that would miss it.
+        until(lambda: not all(p.is_running() for p in stopped), "it is ended", seconds=60)
+        assert said(held(api, B, "back")) == "back"
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
