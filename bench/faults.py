@@ -61,6 +61,8 @@ RESTART_SLACK_S = 5.0
 RECOVERY_S = 60.0
 RESTARTED = (RAYLET, GCS, AGENT, RUNTIME_ENV)
 """What Ray cannot mend: all of it is started again."""
+NOTICED_S = 65.0
+"""Ray itself notices some of these deaths after a minute only: the outage may come that late."""
 CLIENTS, EVERY_S, CHAOS_S = 12, 12.0, 180.0
 TURNS = (MODEL, HAPROXY, INGRESS, MANAGER, DIRECTOR, MODEL, CONTROLLER, HAPROXY)
 TURNS += (PROXY, DASHBOARD, MODEL, INGRESS, AGENT, HAPROXY, GCS)
@@ -159,7 +161,8 @@ def gap_goal(who: str, start_s: float) -> float | None:
 async def one_kill(live: Live, who: str, seconds: float) -> Seen:
     """The load, and the death in it. Raises LookupError where there is no such process."""
     goal = gap_goal(who, live.start_s) or 0.0
-    seconds = max(seconds, KILL_AFTER_S + goal + 10)
+    if goal > DOOR_GAP_S:
+        seconds = max(seconds, KILL_AFTER_S + NOTICED_S + goal + 10)
     if not live.family.of(who):
         raise LookupError(who)
     load = asyncio.create_task(
