@@ -39,6 +39,7 @@ class Report:
 
     answers: dict[str, int] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    """What was not ours, each kind once."""
     closed: int = 0
     open: int = 0
     longest_s: float = 0.0
@@ -138,7 +139,7 @@ class Attacker:
         else:
             self._answers[str(response.status)] += 1
             why = foreign(response.status, httpx.Headers(response.getheaders()), body)
-        if why is not None and len(self._report.foreign) < 10:
+        if why is not None and why not in self._report.foreign:
             self._report.foreign.append(why)
 
 

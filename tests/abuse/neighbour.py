@@ -25,6 +25,8 @@ FLOOR_S = 0.05
 """Below it the noise of a machine with two cores decides, and not the server."""
 TIMES = 2.0
 PATIENCE_S = 10.0
+PHASE_S = 10.0
+"""A phase is over after so long, however few answers there were: they were slow enough to tell."""
 FAILURES = 3
 """So many say enough."""
 
@@ -86,7 +88,10 @@ class Neighbour:
             headers={"connection": "close"},
             trust_env=False,
         ) as client:
+            enough = time.monotonic() + PHASE_S
             for number in range(REQUESTS):
+                if number and time.monotonic() > enough:
+                    return
                 try:
                     if number in (0, REQUESTS - 1):
                         self._look(client)

@@ -28,7 +28,7 @@ from bench.outcome import foreign
 from bench.steady import CHAT, question
 from llm_serve.config import default_config
 from tests.chaos.faults import Faults
-from tests.chaos.traffic import Traffic, violations
+from tests.chaos.traffic import WORDS, Traffic, violations
 from tests.support.inprocess import echo
 from tests.support.whole import Whole, whole
 
@@ -107,6 +107,8 @@ async def test_chaos(minutes: float, seed: int, log: Log) -> None:
             broke += await _storm(traffic, faults)
             told, excused = violations(traffic.ended, faults.carried)
             broke += told
+            for line in told:
+                log.note(f"violation: {line}")
             log.event(f"how requests ended: {dict(traffic.kinds())}; excused: {len(excused)}")
             broke += await _at_rest(server, "at the end")
             broke += await asyncio.to_thread(_settled, before, server)
@@ -120,9 +122,21 @@ async def test_chaos(minutes: float, seed: int, log: Log) -> None:
     events = "\n".join(log.events)
     assert not broke, (
         f"seed {seed}, {len(broke)} violations, all in {log.name}:\n"
-        + "\n".join(broke[:60])
+        + "\n".join(_some_of_each(broke))
         + f"\nevents:\n{events}"
     )
+
+
+def _some_of_each(broke: list[str]) -> list[str]:
+    """The violations, of each kind of request's the first few."""
+    shown: list[str] = []
+    kinds: Counter[str] = Counter()
+    for line in broke:
+        kind = next((word for word in WORDS.values() if word in line), line)
+        kinds[kind] += 1
+        if kinds[kind] <= 5:
+            shown.append(line[:400])
+    return [*shown, *(f"{count} times: {kind}" for kind, count in kinds.items() if count > 5)]
 
 
 async def _storm(traffic: Traffic, faults: Faults) -> list[str]:

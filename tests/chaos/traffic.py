@@ -22,6 +22,12 @@ HONEST = {"200", "202", "409", "429", "502", "503", "504"}
 FRAMES = {"200", "engine_died", "inference_timeout", "model_not_ready", "model_load_failed"}
 FRAMES |= {"not_accepting_requests", "queue_full"}
 """How its stream may end."""
+WORDS = {
+    REFUSED: "refused a connection",
+    CUT: "cut, and nothing that carried it was killed",
+    FOREIGN: "an answer that is none of ours",
+    TIMEOUT: "hung",
+}
 CLIENTS = 10
 _PREFER = (None, "respond-async", "wait=30", "wait=30")
 
@@ -153,11 +159,6 @@ def violations(
         if request.kind == CUT and carried(request):
             excused.append(request)
             continue
-        words = {
-            REFUSED: "refused a connection",
-            CUT: "cut, and nothing that carried it was killed",
-            FOREIGN: "an answer that is none of ours",
-            TIMEOUT: "hung",
-        }.get(request.kind, f"ended with {request.kind}")
+        words = WORDS.get(request.kind, f"ended with {request.kind}")
         broke.append(f"{request.what} at {request.begin:.1f}: {words}: {request.note}")
     return broke, excused
