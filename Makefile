@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve serve-vllm test lint check bench install install-vllm clean
+.PHONY: serve serve-vllm test faults lint check bench install install-vllm clean
 
 serve: install
 	$(BIN)/llm-serve
@@ -14,6 +14,10 @@ serve-vllm: install-vllm
 
 test: install-vllm
 	$(BIN)/python -m pytest
+
+# A whole server under attack, then under random kills for two minutes; some five minutes in all.
+faults: install
+	$(BIN)/python -m pytest tests/abuse tests/chaos
 
 lint: install
 	$(BIN)/ruff check .

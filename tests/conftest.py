@@ -32,6 +32,12 @@ _LAST = ("serving", "docs")
 """They share the session's cluster, which need not idle beside the servers of the others."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For `tests/chaos`, which a plain `pytest` leaves out; see the target `faults`."""
+    parser.addoption("--minutes", type=float, default=2.0, help="how long the chaos lasts")
+    parser.addoption("--seed", type=int, default=None, help="of the chaos; else it is drawn")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Packages stay together, in the order in which chance put them, so that their servers can go

@@ -26,11 +26,11 @@ def environment(home: Path) -> dict[str, str]:
 class Server:
     """A running `llm-serve`; its output line by line, and every process that it ever had."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, **variables: str) -> None:
         self.process = psutil.Popen(
             [*COMMAND, *arguments],
             cwd=home,
-            env=environment(home),
+            env={**environment(home), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
