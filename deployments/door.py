@@ -58,6 +58,8 @@ _QUICK_S = 1.0
 _LONGEST_PAUSE_S = 2.0
 _ORPHAN_S = 60.0
 """Ray Serve replaces a HAProxyManager that died well within this."""
+BODY_S = 60.0
+"""The default of `server.body_timeout_s`; under `serve run` the environment says otherwise."""
 _T = TypeVar("_T")
 
 _BOUND = """\
@@ -85,11 +87,12 @@ class _Served:
 class Door:
     """Every method runs on the event loop on which the door was opened."""
 
-    def __init__(self, folder: Path, listener: socket.socket, host: str) -> None:
+    def __init__(self, folder: Path, listener: socket.socket, host: str, body_s: float) -> None:
+        """`body_s`: seconds that the body of a request may take."""
         listener.set_inheritable(True)
         self._listener = listener
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._opening: Opening = opening_for(listener.fileno(), folder, host, most)
+        self._opening: Opening = opening_for(listener.fileno(), folder, host, most, body_s)
         self._folder = folder
         self._lock = asyncio.Lock()
         self._served: _Served | None = None
@@ -261,8 +264,9 @@ class DoorThread:
     HAProxy's processes are bound to the life of this thread.
     """
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
+    def __init__(self, folder: Path, host: str, port: int, body_s: float = BODY_S) -> None:
         """Raises PortTaken."""
+        self._body_s = body_s
         self.control = folder / CONTROL
         self._host = host
         self._folder = folder
@@ -298,7 +302,7 @@ class DoorThread:
         self._listener.close()
 
     async def _open(self, reason: str) -> None:
-        self._door = Door(self._folder, self._listener, self._host)
+        self._door = Door(self._folder, self._listener, self._host, self._body_s)
         await self._door.open(reason)
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -311,7 +315,8 @@ def _quick(began: float) -> bool:
 
 async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
     node = psutil.Process(raylet)
-    door = Door(folder, listen(host, port), host)
+    body_s = float(os.environ.get("LLM_SERVE_BODY_TIMEOUT_S", BODY_S))
+    door = Door(folder, listen(host, port), host, body_s)
     await door.open("The server is starting; try again shortly.")
     try:
         while lives(node):

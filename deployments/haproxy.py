@@ -40,6 +40,7 @@ from llm_serve.errors import (
     NoRoute,
     NotReady,
     QueueFull,
+    RequestTimeout,
     ServeError,
     WrongKey,
     WrongMethod,
@@ -65,6 +66,8 @@ _UNREADABLE = "The request could not be read."
 _BROKE = "The connection to the ingress broke; send the request again."
 
 _OWN_ERRORS: tuple[ServeError, ...] = (
+    InvalidRequest(_UNREADABLE),
+    RequestTimeout("The body did not come in time; see server.body_timeout_s."),
     MissingKey("An API key is needed."),
     WrongKey("This is not allowed here."),
     NoRoute("There is no such path. /openapi.json lists every route."),
@@ -113,6 +116,8 @@ class Opening:
     folder: Path
     loopback: bool
     most_connections: int
+    body_s: int
+    """How long a body may take that fits HAProxy's buffer; the ingress limits larger ones."""
 
     @property
     def admin(self) -> Path:
@@ -149,6 +154,7 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
     Raises TemplateChanged.
     """
     folder = opening.folder
+    config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
     config = _replace(config, "maxconn", r"^ *maxconn .*$", f"    {_connections(opening)}")
     config = _replace(config, "buffer size", r"^ *tune.bufsize .*$", f"    {_BUFFERS}")
     config = _replace(
@@ -186,6 +192,12 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
         rf"\g<1>    http-request return {missing}",
     )
     config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
+    config = re.sub(
+        r"^(backend (?!default_backend).*)$",
+        rf"\1\n{_buffering(opening)}",
+        config,
+        flags=re.MULTILINE,
+    )
     defaults = _defaults(NotReady("No ingress is up; try again.", retry_after_s=_RETRY_S), folder)
     return _replace(config, "defaults", r"^defaults$", "defaults\n" + defaults)
 
@@ -209,6 +221,12 @@ frontend http_frontend
 """
 
 
+def _buffering(opening: Opening) -> str:
+    """A request reaches an ingress once its body is whole, or fills HAProxy's buffer: only so can
+    it go to another ingress when the first one dies, and slow bodies are HAProxy's to wait for."""
+    return f"    option http-buffer-request\n    timeout http-request {opening.body_s}s"
+
+
 def _missing(has_any: bool) -> ServeError:
     if has_any:
         return NoRoute("There is no such path. /openapi.json lists every route.")
@@ -220,18 +238,18 @@ def _connections(opening: Opening) -> str:
 
 
 def _defaults(unavailable: ServeError, folder: Path) -> str:
-    """`errorfile /dev/null`: HAProxy 2.8 reads no other error page where HTTP cannot be parsed or
-    the headers do not come in time, and would send its own HTML."""
+    """The bodies of HAProxy's own errors, and the deadline of headers."""
     errors = "\n".join(f"    http-error {_page(e, folder)}" for e in (*_OWN_ERRORS, unavailable))
-    return f"""    errorfile 400 /dev/null
-    errorfile 408 /dev/null
-    errorfile 501 /dev/null
-    timeout http-request {HEADERS_S}s
+    return f"""    timeout http-request {HEADERS_S}s
 {errors}"""
 
 
 def _front(opening: Opening) -> str:
-    """The socket, the limits, the request id, and the guard against answers that are not ours."""
+    """The socket, the limits, the request id, and the guard against answers that are not ours.
+
+    `errorfile /dev/null`: HAProxy 2.8 reads no other error page where HTTP cannot be parsed or the
+    headers do not come in time, and would send its own HTML.
+    """
     crowded = opening.most_connections * 3 // 4
     greedy = f"{{ sc0_conn_cur gt {_ALWAYS_WELCOME} }}"
     large = HeadersTooLarge(f"The headers are larger than {HEADERS_BYTES // 1024} KiB; send less.")
@@ -241,6 +259,9 @@ def _front(opening: Opening) -> str:
     )
     away = NotReady("No ingress is up; try again shortly.", retry_after_s=_RETRY_S)
     return f"""    bind fd@{opening.listener}
+    errorfile 400 /dev/null
+    errorfile 408 /dev/null
+    errorfile 501 /dev/null
     stick-table type ipv6 size 100k expire 1m store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if {{ sc0_conn_cur gt {crowded} }}
@@ -277,6 +298,7 @@ def _replace(text: str, what: str, pattern: str, by: str) -> str:
     return text
 
 
-def opening_for(listener: int, folder: Path, host: str, open_files: int) -> Opening:
+def opening_for(listener: int, folder: Path, host: str, open_files: int, body_s: float) -> Opening:
     """The opening of a door that listens on `host`."""
-    return Opening(listener, folder, is_loopback(host), most_connections(open_files))
+    body = max(1, round(body_s))
+    return Opening(listener, folder, is_loopback(host), most_connections(open_files), body)

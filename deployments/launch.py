@@ -172,7 +172,8 @@ class Cluster:
             return Place(folder, None)
         from deployments.door import DoorThread
 
-        door = DoorThread(folder, self._host, self._port)
+        body_s = self.config.server.body_timeout_s
+        door = DoorThread(folder, self._host, self._port, body_s)
         self._cleanup.callback(door.shut)
         door.open("The server is starting; try again shortly.")
         return Place(folder, door.control)

@@ -41,7 +41,7 @@ def serve(
                 _warn_if_open(config, host, terminal)
                 fetch(config.default_model, terminal)
                 folder = stack.enter_context(own_folder())
-                door = _open_door(folder, host, port, stack)
+                door = _open_door(folder, host, port, config, stack)
                 place = Place(folder, None if door is None else door.control)
                 supervisor = Supervisor(Order(config, host, port, schema, place), door)
                 stack.callback(supervisor.stop)
@@ -67,11 +67,13 @@ def serve(
         return 0
 
 
-def _open_door(folder: Path, host: str, port: int, stack: ExitStack) -> DoorThread | None:
+def _open_door(
+    folder: Path, host: str, port: int, config: Config, stack: ExitStack
+) -> DoorThread | None:
     """From here on nobody who connects is refused. None where Ray's own proxy takes requests."""
     if not haproxy_is_on():
         return None
-    door = DoorThread(folder, host, port)
+    door = DoorThread(folder, host, port, config.server.body_timeout_s)
     stack.callback(door.shut)
     return door.open(_STARTING)
 

@@ -188,7 +188,7 @@ class ModelConfig(_Tree):
         32, ge=1, le=4096, description="Answers that one replica makes at the same time."
     )
     max_queued: int = Field(
-        64, ge=1, le=65536, description="Answers that wait, over all ingresses; past it 429."
+        96, ge=1, le=65536, description="Answers that wait, over all ingresses; past it 429."
     )
     max_replicas: int = Field(
         1, ge=1, le=1000, description="Ray's autoscaling adds replicas up to this, room permitting."

@@ -13,5 +13,5 @@ from tests.support.inprocess import echo, serving
 @pytest.fixture(scope="session")
 def api() -> Iterator[Api]:
     """Two plain echo models; requests that name none get `echo/a`."""
-    with serving(echo("echo/a", max_queued=128), echo("echo/b")) as api:
+    with serving(echo("echo/a"), echo("echo/b")) as api:
         yield api

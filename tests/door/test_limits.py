@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -90,15 +91,53 @@ def test_headers_that_are_too_large(
     [b"\x16\x03\x01\x02\x00", b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\nHost"],
     ids=["tls", "garbage", "half"],
 )
+@pytest.mark.parametrize("served", [True, False], ids=["served", "closed"])
 def test_what_is_no_request_gets_no_answer_and_an_end(
-    door: DoorThread, port: int, sent: bytes
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn, sent: bytes, served: bool
 ) -> None:
     """HAProxy could only answer in HTML there."""
+    if served:
+        stand_in(ingress)
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=HEADERS_S + 10) as client:
         client.sendall(sent)
         assert client.recv(1000) == b""
     assert time.monotonic() - began < HEADERS_S + 5
+
+
+def test_a_body_that_does_not_come(
+    folder: Path, port: int, ingress: int, stand_in: StandIn
+) -> None:
+    door = DoorThread(folder, "127.0.0.1", port, body_s=1).open("Starting.")
+    try:
+        stand_in(ingress)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+            answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"request_timeout"' in answer
+        assert b"x-request-id: req_" in answer
+    finally:
+        door.shut()
+
+
+def test_a_request_whose_ingress_dies_goes_to_another(
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn
+) -> None:
+    """Also on a connection that was used before, where HAProxy would close it and say nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        stand_in(dying.getsockname()[1], ingress)
+        threading.Thread(target=_die_with_each_request, args=[dying], daemon=True).start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            answers = [client.post("/v1/models", json={"any": 1}) for _ in range(10)]
+    assert [answer.status_code for answer in answers] == [200] * 10
+
+
+def _die_with_each_request(ingress: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            with ingress.accept()[0] as connection:
+                connection.recv(65536)
 
 
 def test_the_ingress_hears_where_the_door_is(
@@ -167,7 +206,7 @@ def test_connections_fit_the_descriptors_of_the_process() -> None:
 
 
 def test_nothing_else_of_rays_configuration_listens(folder: Path, port: int) -> None:
-    opening = opening_for(7, folder, "127.0.0.1", 20_000)
+    opening = opening_for(7, folder, "127.0.0.1", 20_000, 60)
     config = put_right(rendered(folder, port, 1).read_text(), opening, {})
     assert re.findall(r"(?m)^ *bind (.*)$", config) == [
         f"unix@{folder}/prom mode 600",

@@ -8,6 +8,8 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from deployments.environment import serve_env
+
 
 def rendered(folder: Path, port: int, *servers: int) -> Path:
     """The file of a manager that knows an application at `/` with replicas on these ports of
@@ -22,6 +24,7 @@ def rendered(folder: Path, port: int, *servers: int) -> Path:
         )
         from ray.serve.config import HTTPOptions
 
+    environ = serve_env()
     file = folder / "ray" / "haproxy.cfg"
     api = HAProxyApi(
         HAProxyConfig(
@@ -32,6 +35,8 @@ def rendered(folder: Path, port: int, *servers: int) -> Path:
             http_options=HTTPOptions(host="127.0.0.1", port=port),
             has_received_routes=bool(servers),
             is_head=True,
+            retry_on=environ["RAY_SERVE_HAPROXY_RETRY_ON"],
+            retries=int(environ["RAY_SERVE_HAPROXY_RETRIES"]),
         ),
         config_file_path=str(file),
     )
