@@ -191,7 +191,6 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
         r"(backend default_backend\n) *http-request return .*$",
         rf"\g<1>    http-request return {missing}",
     )
-    config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
     config = re.sub(
         r"^(backend (?!default_backend).*)$",
         rf"\1\n{_buffering(opening)}",

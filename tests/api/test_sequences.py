@@ -86,5 +86,5 @@ def test_what_the_engines_own_server_answers_counts_the_same() -> None:
     assert parse_completion(completion, config).sequences == 6
     assert parse_chat({"messages": user("a"), "n": 5, "echo": True}, config).sequences == 5
     with pytest.raises(InvalidRequest) as caught:
-        parse_completion({"prompt": ["a"] * 128, "echo": True}, config)
+        parse_completion({"prompt": ["a"] * 128, "n": 2, "echo": True}, config)
     assert caught.value.param == "prompt"
