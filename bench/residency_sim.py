@@ -33,7 +33,7 @@ from llm_serve.residency.effects import Admitted, Publish, Target
 from llm_serve.residency.state import Model, Phase
 
 GB = 10**9
-BINS = {f"node1/gpu{i}": 80 * GB for i in range(4)}
+BINS = {f"node{i}": 80 * GB for i in range(4)}
 SIZES_GB = (2, 4, 8, 16, 24, 40, 70)
 SIZE_WEIGHTS = (4, 6, 9, 9, 6, 4, 2)
 RELEASE_S = 1.0  # from the last answer until the processes are gone

@@ -20,7 +20,7 @@ import ray
 
 from deployments.autoscaling import Granted, Grants
 from deployments.deaths import here, look, reason
-from deployments.nodes import capacity
+from deployments.nodes import GpuMemory, capacity
 from deployments.reports import (
     REPORT_PERIOD_S,
     SILENT_S,
@@ -84,6 +84,7 @@ class Director:
         self._born = self._counted = time.monotonic()
         self._asked: float | None = None
         self._survey = Survey(app)
+        self._gpus = GpuMemory()
         self._capacity: dict[str, int] = {}
         self._scheduler = self._make_scheduler()
         self._view = View(self._scheduler.snapshot)
@@ -285,7 +286,8 @@ class Director:
         if time.monotonic() - self._counted < NODES_S:
             return
         self._counted = time.monotonic()
-        now = await asyncio.to_thread(capacity, self._config)
+        await asyncio.to_thread(self._gpus.look)
+        now = await asyncio.to_thread(capacity, self._config, self._gpus.known)
         if now and now != self._capacity:
             self._capacity = now
             self._handle(ev.Capacity(now))
@@ -366,7 +368,7 @@ class Director:
     def _make_scheduler(self) -> Scheduler:
         # A restarted director must not count from versions that ingresses have seen.
         self._epoch = time.time_ns() // 1000
-        self._capacity = capacity(self._config)
+        self._capacity = capacity(self._config, self._gpus.known)
         known = self._measurements.known(self._config.models)
         return scheduler_for(self._config, self._capacity, known, self._epoch)
 

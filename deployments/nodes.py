@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from llm_serve.config import Config, EchoEngine, ModelConfig, PassedOn, TransformersEngine
 
 _UNKNOWN_GPU_BYTES = 2**40
-"""A GPU whose memory Ray does not tell counts as roomy; a replica takes GPUs whole anyway."""
+"""A GPU whose memory its node does not tell counts as roomy."""
 
 
 def gpus_of(model: ModelConfig) -> float:
@@ -32,29 +36,76 @@ def my_bins() -> tuple[str, ...]:
     return gpus or (node,)
 
 
-def is_gpu(name: str) -> bool:
-    """Whether a bin is an accelerator, or else a node's host memory."""
-    return "/gpu" in name
+def capacity(config: Config, gpus: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, int]:
+    """Bytes that models may use, by bin: each GPU of the cluster, and the host memory of each node.
 
-
-def capacity(config: Config) -> dict[str, int]:
-    """Bytes that models may use, by bin: each GPU of the cluster, or where it has none, the host
-    memory of each node."""
+    `gpus` has the bytes of each GPU of the nodes that told (`GpuMemory`)."""
     bins: dict[str, int] = {}
     for node in ray.nodes():
         if node["Alive"]:
-            bins |= node_bins(node["NodeID"], node["Resources"], config)
-    return {name: size for name, size in bins.items() if is_gpu(name)} or bins
+            name = node["NodeID"]
+            bins |= node_bins(name, node["Resources"], config, (gpus or {}).get(name, ()))
+    return bins
 
 
-def node_bins(node: str, resources: dict[str, Any], config: Config) -> dict[str, int]:
-    """The bins of one node, from its Ray resources."""
+def node_bins(
+    node: str, resources: dict[str, Any], config: Config, gpus: tuple[int, ...] = ()
+) -> dict[str, int]:
+    """The bins of one node, from its Ray resources and the bytes of its GPUs as far as known."""
     residency = config.residency
     reserve = int(residency.reserve_gb * 2**30)
-    given = None if residency.memory_gb is None else int(residency.memory_gb * 2**30)
-    gpus = int(resources.get("GPU", 0))
-    if gpus:
-        each = given if given is not None else _UNKNOWN_GPU_BYTES
-        return {f"{node}/gpu{i}": each for i in range(gpus)}
+
+    def usable(size: int | None) -> int:
+        if residency.memory_gb is not None:
+            given = int(residency.memory_gb * 2**30)
+            return given if size is None else min(given, size)
+        return _UNKNOWN_GPU_BYTES if size is None else max(0, size - reserve)
+
+    bins = {
+        f"{node}/gpu{i}": usable(gpus[i] if i < len(gpus) else None)
+        for i in range(int(resources.get("GPU", 0)))
+    }
     host = int(resources.get("memory", 0))
-    return {node: given if given is not None else max(0, host - reserve)}
+    # An operator may know of more than Ray does.
+    return bins | {node: usable(host) if residency.memory_gb is None else usable(None)}
+
+
+class GpuMemory:
+    """Asks each node that has GPUs, once, how large they are; without waiting for the answer."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, ...]] = {}
+        self._asked: dict[str, Any] = {}
+
+    def look(self) -> None:
+        """Blocks for as long as Ray takes to list its nodes. What a node does not tell is unknown,
+        and counts as roomy."""
+        for node in ray.nodes():
+            name = node["NodeID"]
+            if not node["Alive"] or not node["Resources"].get("GPU") or name in self.known:
+                continue
+            if name not in self._asked:
+                there = NodeAffinitySchedulingStrategy(name, soft=False)
+                self._asked[name] = (
+                    ray.remote(_sizes)
+                    .options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+                    .remote()
+                )
+            elif ray.wait([self._asked[name]], timeout=0)[0]:
+                self.known[name] = ()
+                with suppress(ray.exceptions.RayError):
+                    self.known[name] = ray.get(self._asked.pop(name))
+
+
+def _sizes() -> tuple[int, ...]:
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        return sizes_of(said)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+
+
+def sizes_of(said: str) -> tuple[int, ...]:
+    """Bytes of each GPU, from nvidia-smi's MiB. Raises ValueError for anything else."""
+    return tuple(int(line) * 2**20 for line in said.split())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from deployments.nodes import gpus_of, is_gpu
+from deployments.nodes import gpus_of
 from llm_serve.config import Config, ModelConfig
 from llm_serve.models.footprint import estimate
 from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
@@ -20,7 +20,7 @@ def scheduler_for(
     """The scheduler of a server; `bins` from `nodes.capacity`, `known` from earlier loads."""
     residency = config.residency
     return Scheduler(
-        [_spec(model, bins) for model in config.models],
+        [_spec(model) for model in config.models],
         bins,
         Knobs(
             max_resident=residency.max_resident,
@@ -36,16 +36,18 @@ def scheduler_for(
     )
 
 
-def _spec(model: ModelConfig, bins: Iterable[str]) -> ModelSpec:
-    """A replica with GPUs takes them whole, one bin each. Where the bins are GPUs, host memory is
-    not budgeted: a model without GPUs then takes nothing."""
+def _spec(model: ModelConfig) -> ModelSpec:
+    """A replica with GPUs takes them, one bin each or a part of one; else the memory of its node.
+
+    The host memory of a replica that has GPUs is not counted."""
     gpus = gpus_of(model)
-    counts = gpus > 0 or not any(map(is_gpu, bins))
+    declared = model.footprint_gb
     return ModelSpec(
         model=model.id,
-        footprint=estimate(model) if counts else 0,
+        footprint=estimate(model),
+        declared=0 if declared is None else int(declared * 2**30),
         bins=max(1, math.ceil(gpus)),
-        exclusive=gpus >= 1,
+        fraction=min(gpus, 1.0),
         max_replicas=model.max_replicas,
         pinned=model.pin,
         preload=model.preload,

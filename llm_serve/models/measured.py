@@ -12,6 +12,10 @@ from llm_serve.config import ModelConfig
 from llm_serve.models.cache import cache_root
 from llm_serve.residency import Known
 
+_SETTINGS = {
+    *("id", "backend", "source", "engine", "max_running", "num_gpus", "env", "adapters"),
+}
+
 
 class Measurements:
     """A small JSON file in the cache folder. One that cannot be read or written is done without:
@@ -49,5 +53,5 @@ class Measurements:
 
 def _key(model: ModelConfig) -> str:
     """Changes with all that changes time or memory of a load."""
-    settings = model.model_dump_json(include={"id", "backend", "source", "engine", "max_running"})
+    settings = model.model_dump_json(include=_SETTINGS)
     return hashlib.sha256(settings.encode()).hexdigest()[:32]

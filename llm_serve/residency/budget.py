@@ -1,7 +1,8 @@
 """Rule 1 in one place: what every bin holds, what it will hold, and where a replica could go.
 
-A bin is an accelerator (`node1/gpu0`) or a whole node (`node1`), with the bytes that models may
-use. A replica that needs several bins gets them on one node, the text before the last `/`.
+A bin is an accelerator (`node1/gpu0`) or the memory of a node (`node1`), with the bytes that models
+may use. A replica has bins of one kind; one that needs several gets them on one node, the text
+before the last `/`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from llm_serve.residency.state import Model, Share
+from llm_serve.residency.state import Model, ModelSpec, Share
 
 
 def node_of(name: str) -> str:
@@ -21,12 +22,29 @@ def share_of(model: Model, bins: tuple[str, ...], capacity: Mapping[str, int]) -
     return Share(bins, {b: model.need(capacity.get(b, 0)) for b in bins})
 
 
-def groups(spread: int, capacity: Mapping[str, int]) -> Iterator[list[str]]:
-    """The bins that a replica over `spread` bins may choose from: all of one node at a time."""
+def is_accelerator(name: str) -> bool:
+    return node_of(name) != name
+
+
+def groups(spec: ModelSpec, capacity: Mapping[str, int]) -> Iterator[list[str]]:
+    """The bins that a replica may choose from: all of its kind on one node at a time."""
+    spread = spec.bins
     by_node: dict[str, list[str]] = defaultdict(list)
     for name in capacity:
-        by_node[node_of(name) if spread > 1 else name].append(name)
+        if is_accelerator(name) == spec.accelerated:
+            by_node[node_of(name) if spread > 1 else name].append(name)
     yield from (names for names in by_node.values() if len(names) >= spread)
+
+
+def known(
+    model: Model, bins: tuple[str, ...] | None, capacity: Mapping[str, int]
+) -> tuple[str, ...] | None:
+    """Where a replica says that it is, if that can be: an engine whose workers have the
+    accelerators knows its node only."""
+    spec = model.spec
+    if bins is None or len(bins) != spec.bins or any(b not in capacity for b in bins):
+        return None
+    return bins if all(is_accelerator(b) == spec.accelerated for b in bins) else None
 
 
 class Room:
@@ -98,16 +116,22 @@ def never_fits(
         for share in other.shares[:1]:
             room.fill(share)
     spread, found, largest = model.spec.bins, False, 0
-    for names in groups(spread, capacity):
+    for names in groups(model.spec, capacity):
         fitting = [n for n in names if model.need(capacity[n]) <= room.final(n)]
         if len(fitting) >= spread:
             return None
         found, largest = True, max(largest, *(room.final(n) for n in names))
+    kind = "accelerator" if model.spec.accelerated else "node"
+    if not any(is_accelerator(name) for name in capacity) and model.spec.accelerated:
+        return "the model needs an accelerator (num_gpus), and no node has one"
     if spread > 1 and not found:
         return f"the model needs {spread} accelerators of one node, and no node has so many"
-    bins = "accelerator" if any(node_of(name) != name for name in capacity) else "node"
-    each = "a whole" if model.spec.exclusive else f"{_gib(-(-model.footprint // spread))} on one"
-    where = f"{each} {bins}" + ("" if spread == 1 else f", and {spread} of them on one node")
+    each = f"{_gib(-(-model.footprint // spread))} on one"
+    if model.spec.fraction >= 1 and -(-model.spec.declared // spread) <= largest:
+        each = "a whole"
+    elif 0 < model.spec.fraction < 1:
+        each = f"{model.spec.fraction:g} of one, and {each}"
+    where = f"{each} {kind}" + ("" if spread == 1 else f", and {spread} of them on one node")
     beside = " beside the pinned models" if pinned else ""
     return f"the model needs {where}; at most {_gib(max(largest, 0))} can be freed{beside}"
 
@@ -115,7 +139,8 @@ def never_fits(
 def emptiest(model: Model, models: Iterable[Model], capacity: Mapping[str, int]) -> tuple[str, ...]:
     """A guess at the bins of a replica that runs but does not say where."""
     room = Room(models, capacity)
-    names = sorted(capacity, key=lambda name: (-room.free(name), name))
+    kind = [n for n in capacity if is_accelerator(n) == model.spec.accelerated]
+    names = sorted(kind, key=lambda name: (-room.free(name), name))
     return tuple(names[: model.spec.bins])
 
 

@@ -54,9 +54,13 @@ class Lifecycle:
         model.revoked = why
         model.revoked_version = self.version + 1
         model.lease_until = 0.0
+        model.last_error = None  # of a replica that could not be added
 
     def rescind(self, model: Model, now: float) -> None:
         """REVOKING -> READY: nobody needs its place any more, and it was not touched."""
+        if not model.up:  # taken for dead meanwhile
+            self.reload(model, now)
+            return
         self._enter(model, Phase.READY, now)
         model.wanted = False
         self._waiters.admit(model, self.version + 1, now)
@@ -136,9 +140,9 @@ class Lifecycle:
         if share is None:  # it runs, so it counts
             share = Share((), {})
             model.shares.append(share)
-            bins = bins or model.shares[0].bins
+            bins = budget.known(model, bins, self.capacity) or model.shares[0].bins
         share.replica = replica
-        bins = bins if bins and all(b in self.capacity for b in bins) else share.bins
+        bins = budget.known(model, bins, self.capacity) or share.bins
         share.bins, share.each = bins, budget.share_of(model, bins, self.capacity).each
         return share
 

@@ -83,7 +83,8 @@ class Processes:
     def _fits(self, model: Model, share: Share, bins: tuple[str, ...] | None) -> bool:
         """Whether a replica fits where Ray put it; one that does not say where, as it was meant."""
         capacity = self._life.capacity
-        if bins is None or set(bins) == set(share.bins) or any(b not in capacity for b in bins):
+        bins = budget.known(model, bins, capacity)
+        if bins is None or set(bins) == set(share.bins):
             return True
         room = budget.Room(self._models.values(), capacity)
         return all(model.need(capacity[b]) <= room.free(b) + share.each.get(b, 0) for b in bins)
@@ -108,7 +109,9 @@ class Processes:
     ) -> None:
         life, bins = self._life, getattr(event, "bins", None)
         if model.phase is Phase.UNLOADED:  # rule 9: it runs, so it counts
-            bins = bins or budget.emptiest(model, self._models.values(), life.capacity)
+            bins = budget.known(model, bins, life.capacity) or budget.emptiest(
+                model, self._models.values(), life.capacity
+            )
             life.adopt(model, bins, Phase.LOADING, now)
             life.target(model, 1)
         surplus = model.share_of(event.replica) is None and None not in (
@@ -156,7 +159,10 @@ class Processes:
         if share is None or model.phase in (Phase.LEAVING, Phase.UNLOADED):
             return
         if model.phase is Phase.REVOKING:
-            self._life.leave(model, now)
+            if not model.up:
+                self._life.leave(model, now)
+            elif model.shedding:
+                model.last(share)
         elif model.shedding and model.replicas:  # one that was to go, whichever Ray chose
             model.last(share)
             if was_up and not model.up and model.phase is Phase.READY:
@@ -192,7 +198,8 @@ class Processes:
         if event.load_s is not None:
             model.load_s = event.load_s
         models = self._models.values()
-        bins = event.bins or budget.emptiest(model, models, self._life.capacity)
+        capacity = self._life.capacity
+        bins = budget.known(model, event.bins, capacity) or budget.emptiest(model, models, capacity)
         if model.phase is Phase.UNLOADED:
             self._life.adopt(model, bins, found, now)
         share = self._life.attach(model, event.replica, bins)

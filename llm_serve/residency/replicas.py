@@ -25,7 +25,7 @@ def grow(
         if model.up < len(model.shares):
             continue
         room = budget.Room(models, capacity)
-        for names in budget.groups(model.spec.bins, capacity):
+        for names in budget.groups(model.spec, capacity):
             fitting = [
                 n for n in names if model.need(capacity[n]) <= min(room.free(n), room.final(n))
             ]

@@ -55,7 +55,8 @@ class Scheduler:
         self.models: dict[str, Model] = {}
         for spec in models:
             was = (known or {}).get(spec.model) or Known(spec.footprint, spec.load_s)
-            self.models[spec.model] = Model(spec, was.footprint, was.load_s, spec.pinned)
+            footprint = max(was.footprint, spec.declared)
+            self.models[spec.model] = Model(spec, footprint, was.load_s, spec.pinned)
         self._effects: list[Effect] = []
         self.fleet = Fleet()
         self.waiters = Waiters(self.knobs, self._effects.append)
@@ -119,6 +120,11 @@ class Scheduler:
                 self._recover(now)
             case ev.Capacity(bins):
                 self.lifecycle.capacity = dict(bins)
+                for model in self.models.values():
+                    for share in model.shares:
+                        share.each |= budget.share_of(
+                            model, tuple(b for b in share.bins if b in bins), bins
+                        ).each
             case ev.Load():
                 self._request(ev.Request(event.ticket, event.model, ""), now)
                 if event.ticket in self.waiters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -33,20 +34,26 @@ class ModelSpec:
 
     `footprint`: bytes of one replica over all its bins, as declared or estimated. `declared`: bytes
     that it takes at least, whatever was measured. `bins`: how many bins of one node a replica
-    spreads over. `exclusive`: it takes its bins whole, as a replica with `num_gpus: 1` does.
+    spreads over. `fraction`: how much of each accelerator it takes at least, as Ray counts
+    `num_gpus`; at 0 it runs in the memory of its node.
     `keep_alive_s` None: the server's.
     """
 
     model: str
     footprint: int
     bins: int = 1
-    exclusive: bool = False
+    fraction: float = 0.0
     declared: int = 0
     max_replicas: int = 1
     pinned: bool = False
     preload: bool = False
     keep_alive_s: float | None = None
     load_s: float | None = None
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether its bins are accelerators, or else nodes."""
+        return self.fraction > 0 or self.bins > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,10 @@ class Model:
 
     def need(self, capacity: int) -> int:
         """Bytes that one replica takes in a bin of `capacity` bytes."""
-        return capacity if self.spec.exclusive else -(-self.footprint // self.spec.bins)
+        spec = self.spec
+        if spec.fraction >= 1:  # nobody else gets in, whatever its engine takes there
+            return max(capacity, -(-spec.declared // spec.bins))
+        return max(math.ceil(capacity * spec.fraction), -(-self.footprint // spec.bins))
 
     def demand(self, now: float) -> bool:
         """Whether anybody waits for it."""

@@ -138,7 +138,7 @@ class Pass:
         """The best bins for `model` on any node."""
         best: Choice | None = None
         spread = model.spec.bins
-        for names in budget.groups(spread, self.room.capacity):
+        for names in budget.groups(model.spec, self.room.capacity):
             bins = tuple(names)
             if spread > 1:  # the bins that are cheapest one by one
                 single = [(self.choose(model, (b,), None), b) for b in names]

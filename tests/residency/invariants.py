@@ -90,7 +90,8 @@ def _would_fit(world: World, head: Model, others: list[Model]) -> bool:
                 free[name] -= size
     nodes: dict[str, int] = {}
     for name, size in free.items():
-        if head.need(world.capacity[name]) <= size:
+        kind = ("/" in name) == head.spec.accelerated
+        if kind and head.need(world.capacity[name]) <= size:
             node = name.rsplit("/", 1)[0]
             nodes[node] = nodes.get(node, 0) + 1
     return any(n >= head.spec.bins for n in nodes.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from llm_serve.residency import Knobs, ModelSpec
 from tests.residency.world import World
 
-GPU = {"n/g0": 100}
+NODE = {"n": 100}
 A, B, C = ModelSpec("a", 60), ModelSpec("b", 60), ModelSpec("c", 60)
 KNOBS = Knobs(min_residency_s=10, max_wait_s=60, drain_timeout_s=100, max_pending_switches=3)
 
 
 def world(*specs: ModelSpec, knobs: Knobs = KNOBS, bins: dict[str, int] | None = None) -> World:
-    return World(list(specs or (A, B, C)), bins or GPU, knobs)
+    return World(list(specs or (A, B, C)), bins or NODE, knobs)
 
 
 def come_up(here: World, name: str, seconds: float = 5.0) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from llm_serve.residency import ModelSpec
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Admitted, Failed
-from tests.residency.steps import GPU, KNOBS, A, B, come_up, resident, status, world
+from tests.residency.steps import KNOBS, NODE, A, B, come_up, resident, status, world
 from tests.residency.world import World
 
 # -- rule 6: failures ----------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_rule_9_a_new_director_reloads_nothing() -> None:
 
 
 def test_rule_9_nothing_is_decided_before_all_was_seen() -> None:
-    here = World([A, B], GPU, KNOBS, recovered=False)
+    here = World([A, B], NODE, KNOBS, recovered=False)
     here.ask("t", "a", 1000.0)
     here.wait(5)
     assert not here.loads

@@ -21,7 +21,8 @@ SPECS = [
     ModelSpec("c", 100, keep_alive_s=30),
     ModelSpec("d", 160, bins=2),
     ModelSpec("e", 30, max_replicas=2),
-    ModelSpec("f", 20, exclusive=True),
+    ModelSpec("f", 20, fraction=1.0),
+    ModelSpec("i", 20, fraction=0.5, max_replicas=2),
     ModelSpec("g", 20, preload=True),
     ModelSpec("h", 15, max_replicas=3),
 ]
@@ -43,7 +44,9 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         limit=st.sampled_from([None, None, 1, 2]),
-        bins=st.sampled_from([("n1/g0", "n1/g1"), ("n1/g0", "n1/g1", "n2/g0"), ("n1",)]),
+        bins=st.sampled_from(
+            [("n1", "n1/g0", "n1/g1"), ("n1", "n2", "n1/g0", "n1/g1", "n2/g0"), ("n1",)]
+        ),
         keep=st.sampled_from([None, 0.0, 60.0]),
         residency=st.sampled_from([0.0, 5.0, 30.0]),
         pending=st.sampled_from([1, 3, 32]),
@@ -193,7 +196,7 @@ class Machine(RuleBasedStateMachine):
     def another_replica(self, index: int) -> None:
         self.count("another_replica")
         world = self.world
-        ready = [m for m in "eh" if m in world.scheduler.snapshot.ready()]
+        ready = [m for m in "ehi" if m in world.scheduler.snapshot.ready()]
         world.deliver_all()
         if (name := self.pick(ready, index)) and world.send("i1", name):
             for one in world.ingresses:
@@ -266,9 +269,10 @@ class Machine(RuleBasedStateMachine):
             world.gone(name)
 
     def shed(self) -> None:
-        for name in "eh":
+        for name in "ehi":
             target = self.world.target[name].replicas
-            if 0 < target < len(self.world.of(name)):
+            shedding = self.world.scheduler.models[name].shedding
+            if shedding and 0 < target < len(self.world.of(name)):
                 self.count("shed")
                 self.world.shed(name)
 

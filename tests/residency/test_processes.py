@@ -9,7 +9,7 @@ from llm_serve.residency import ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Admitted, Failed, Target
 from llm_serve.residency.processes import DISPLACE_AFTER_S, DISPLACED_MOST
-from tests.residency.steps import GPU, KNOBS, A, B, come_up, pass_time, resident, status, world
+from tests.residency.steps import KNOBS, NODE, A, B, come_up, pass_time, resident, status, world
 from tests.residency.world import World
 
 
@@ -159,7 +159,7 @@ def test_who_was_taken_for_dead_and_is_dead_has_crashed() -> None:
 
 
 def test_rule_7_a_silent_ingress_does_not_evict_a_busy_model_for_a_dead_client() -> None:
-    here = World([A, B], GPU, KNOBS, ingresses=("i1", "i2"))
+    here = World([A, B], NODE, KNOBS, ingresses=("i1", "i2"))
     resident(here, "a")
     here.send("i1", "a")
     here.deliver_all()
@@ -171,7 +171,7 @@ def test_rule_7_a_silent_ingress_does_not_evict_a_busy_model_for_a_dead_client()
 
 
 def test_rule_3_an_ingress_that_never_reported_leaves_no_ticket() -> None:
-    here = World([A, B], GPU, KNOBS, ingresses=("i1",))
+    here = World([A, B], NODE, KNOBS, ingresses=("i1",))
     here.ask("t", "a", 10_000.0)
     here.ingress_falls_silent("i1")
     here.wait(KNOBS.ingress_timeout_s + 1)
@@ -191,7 +191,7 @@ def test_rule_9_a_new_director_keeps_every_replica() -> None:
 
 def test_rule_9_what_was_heard_before_all_was_seen_cuts_nothing() -> None:
     """A replica that reports first does not make the model one of a single replica."""
-    scheduler = Scheduler([ModelSpec("a", 30, max_replicas=2)], GPU, KNOBS)
+    scheduler = Scheduler([ModelSpec("a", 30, max_replicas=2)], NODE, KNOBS)
     effects = scheduler.handle(ev.Up("a", "a-1", 30, 1.0), 0.0)
     for replica in ("a-1", "a-2"):
         effects += scheduler.handle(ev.Observed("a", replica, "ready", 30), 0.0)
@@ -201,7 +201,7 @@ def test_rule_9_what_was_heard_before_all_was_seen_cuts_nothing() -> None:
 
 
 def test_rule_9_one_replica_that_drains_does_not_stop_the_others() -> None:
-    scheduler = Scheduler([ModelSpec("a", 30, max_replicas=3)], GPU, KNOBS)
+    scheduler = Scheduler([ModelSpec("a", 30, max_replicas=3)], NODE, KNOBS)
     for replica, state in (("a-1", "draining"), ("a-2", "ready"), ("a-3", "loading")):
         scheduler.handle(ev.Observed("a", replica, state, 30), 0.0)  # type: ignore[arg-type]
     effects = scheduler.handle(ev.Recovered(), 1.0)
@@ -214,7 +214,7 @@ def test_rule_9_one_replica_that_drains_does_not_stop_the_others() -> None:
 
 
 def test_rule_9_a_model_that_is_no_longer_configured_holds_its_memory_until_it_is_gone() -> None:
-    scheduler = Scheduler([A], GPU, KNOBS)
+    scheduler = Scheduler([A], NODE, KNOBS)
     scheduler.handle(ev.Observed("old", "old-1", "ready", 60), 0.0)
     scheduler.handle(ev.Recovered(), 0.0)
     assert "old" not in scheduler.snapshot.ready()

@@ -10,7 +10,7 @@ import pytest
 from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Conflict, Failed
-from tests.residency.steps import GPU, KNOBS, come_up, pass_time, resident, world
+from tests.residency.steps import KNOBS, NODE, come_up, pass_time, resident, world
 
 # -- rule 1: the budget --------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ def test_rule_1_an_estimate_is_corrected_by_what_was_measured() -> None:
 
 
 def test_rule_1_who_overfills_a_bin_by_measurement_makes_room() -> None:
-    scheduler = Scheduler([ModelSpec("a", 50), ModelSpec("b", 50)], GPU, KNOBS)
+    scheduler = Scheduler([ModelSpec("a", 50), ModelSpec("b", 50)], NODE, KNOBS)
     scheduler.handle(ev.Recovered(), 0)
     for name in "ab":
         scheduler.handle(ev.Load(name, name), 0)
@@ -71,25 +71,76 @@ def test_rule_1_who_overfills_a_bin_by_measurement_makes_room() -> None:
 
 def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
     bins = {"n1/g0": 100, "n2/g0": 100, "n2/g1": 100}
-    here = world(ModelSpec("x", 10, exclusive=True), ModelSpec("d", 150, bins=2), bins=bins)
+    here = world(ModelSpec("x", 10, fraction=1.0), ModelSpec("d", 150, bins=2), bins=bins)
     here.ask("t", "d", 1000.0)
     assert here.target["d"].bins == (("n2/g0", "n2/g1"),)
     here.ask("u", "x", 1000.0)
     assert here.target["x"].bins == (("n1/g0",),)
 
 
+def test_rule_1_parts_of_an_accelerator() -> None:
+    """As Ray counts num_gpus: two halves are a whole, however little memory they take."""
+    here = world(*(ModelSpec(n, 1, fraction=0.5) for n in "abc"), bins={"n": 100, "n/g0": 100})
+    for name in "abc":
+        here.ask(name, name, 1000.0)
+    assert here.loads == ["a", "b"]
+
+
+def test_rule_1_a_part_takes_what_it_was_measured_at() -> None:
+    here = world(
+        ModelSpec("a", 70, fraction=0.2), ModelSpec("b", 40, fraction=0.2), bins={"n/g": 100}
+    )
+    here.ask("t", "a", 1000.0)
+    here.ask("u", "b", 1000.0)
+    assert here.loads == ["a"]
+
+
+def test_rule_1_accelerators_and_nodes_are_counted_at_the_same_time() -> None:
+    specs = ModelSpec("host", 60), ModelSpec("gpu", 60, fraction=1.0), ModelSpec("host2", 60)
+    here = world(*specs, bins={"n": 100, "n/g0": 100})
+    for name in ("host", "gpu", "host2"):
+        here.ask(name, name, 1000.0)
+    assert here.loads == ["host", "gpu"]
+    assert here.target["host"].bins == (("n",),)
+    assert here.target["gpu"].bins == (("n/g0",),)
+
+
+def test_rule_1_without_an_accelerator_it_is_said_until_one_comes() -> None:
+    here = world(ModelSpec("a", 1, fraction=1.0))
+    here.ask("t", "a", 1000.0)
+    answer = here.answers["t"][0]
+    assert isinstance(answer, Failed)
+    assert "no node has one" in answer.reason
+    here.capacity = {"n": 100, "n2/g0": 100}
+    here.tell(ev.Capacity(here.capacity))
+    here.wait(KNOBS.cooldown_s)
+    here.ask("u", "a", 1000.0)
+    assert here.loads == ["a"]
+
+
+def test_rule_1_what_was_declared_holds_whatever_was_measured() -> None:
+    spec = ModelSpec("a", 60, declared=60)
+    scheduler = Scheduler([spec], NODE, KNOBS, known={"a": Known(10, 1.0)})
+    assert scheduler.models["a"].footprint == 60
+    scheduler.handle(ev.Recovered(), 0)
+    scheduler.handle(ev.Load("t", "a"), 0)
+    scheduler.handle(ev.Up("a", "a-1", 10, 1.0), 1)
+    assert scheduler.models["a"].footprint == 60
+
+
 def test_rule_1_what_can_never_fit_is_said_at_once() -> None:
-    whole = ModelSpec("d", 1, exclusive=True)
-    here = world(ModelSpec("a", 60, pinned=True), ModelSpec("b", 101), ModelSpec("c", 60), whole)
+    whole = ModelSpec("d", 1, fraction=1.0)
+    specs = ModelSpec("a", 60, fraction=0.1, pinned=True), ModelSpec("b", 101), ModelSpec("c", 60)
+    here = world(*specs, whole, bins={"n": 50, "n/g0": 100})
     come_up(here, "a")
     here.ask("t", "b", 1000.0)
     here.ask("u", "c")
     here.ask("v", "d")
     reasons = [answer.reason for t in "tuv" if isinstance(answer := here.answers[t][0], Failed)]
     for reason, needed in zip(
-        reasons, ("0.0 GiB on one", "0.0 GiB on one", "a whole"), strict=True
+        reasons, ("0.0 GiB on one node", "0.0 GiB on one node", "a whole accelerator"), strict=True
     ):
-        assert f"needs {needed} accelerator; at most 0.0 GiB can be freed beside the" in reason
+        assert f"needs {needed}; at most 0.0 GiB can be freed beside the" in reason
 
 
 @pytest.mark.parametrize(

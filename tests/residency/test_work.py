@@ -8,7 +8,7 @@ from __future__ import annotations
 from llm_serve.residency import ModelSpec
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Accepted, Admitted, Conflict, Expired, Kill
-from tests.residency.steps import GPU, KNOBS, A, B, come_up, pass_time, resident, status, world
+from tests.residency.steps import KNOBS, NODE, A, B, come_up, pass_time, resident, status, world
 from tests.residency.world import World
 
 # -- rule 2: work in flight ----------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_rule_3_too_many_switches_in_line() -> None:
 
 
 def test_rule_8_the_target_falls_only_when_every_ingress_knows() -> None:
-    here = World([A, B], GPU, KNOBS, ingresses=("i1", "i2"))
+    here = World([A, B], NODE, KNOBS, ingresses=("i1", "i2"))
     resident(here, "a")
     here.ask("t", "b", 1000.0)
     assert status(here, "a") == "draining"
@@ -91,7 +91,7 @@ def test_rule_8_the_target_falls_only_when_every_ingress_knows() -> None:
 
 
 def test_rule_8_a_silent_ingress_delays_it_by_the_timeout_only() -> None:
-    here = World([A, B], GPU, KNOBS, ingresses=("i1", "i2"))
+    here = World([A, B], NODE, KNOBS, ingresses=("i1", "i2"))
     resident(here, "a")
     here.ask("t", "b", 1000.0)
     here.wait(KNOBS.ack_timeout_s)

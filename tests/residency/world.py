@@ -360,8 +360,9 @@ class World:
         for process in [p for p in self.processes if p.replica in self.newcomers]:
             self.newcomers.discard(process.replica)
             self.asks(process)
-            room = len(self.of(model)) <= len(self.scheduler.models[model].shares)
-            assert room or not process.begun, "rule 1: loaded beside the one that drains"
+            begun = [p for p in self.of(model) if p.begun]
+            room = len(begun) <= len(self.scheduler.models[model].shares)
+            assert room, "rule 1: loaded beside the one that drains"
 
     def replaced(self, model: str) -> None:
         """The old one has drained; that is no failure of anybody's."""
@@ -378,6 +379,10 @@ class World:
         here = sorted(self.of(model), key=lambda p: (not p.up, not p.begun))  # as Ray chooses
         for process in here[self.target[model].replicas :]:
             self.processes.remove(process)
+            if process.begun:
+                self.tell(ev.Died(model, process.replica, "shed"))
+        if not self.target[model].replicas:
+            return
         names = tuple(p.replica for p in self.of(model))
         self.tell(ev.Running(model, self.target[model].generation, names))
 
