@@ -316,7 +316,7 @@ def _haproxy() -> str:
     """HAProxy itself: where the environment is that of Ray, it names the stand-in."""
     named = os.environ.pop(_NAMED, None)
     try:
-        return get_haproxy_binary()
+        return str(get_haproxy_binary())
     finally:
         if named is not None:
             os.environ[_NAMED] = named
