@@ -43,7 +43,8 @@ class Report:
     closed: int = 0
     open: int = 0
     longest_s: float = 0.0
-    unconnected: int = 0
+    unconnected: list[str] = field(default_factory=list)
+    """Why a connection could not be made, each reason once."""
 
 
 class Attacker:
@@ -87,8 +88,9 @@ class Attacker:
         while True:
             try:
                 await self._connection(begun)
-            except OSError:
-                self._report.unconnected += 1
+            except OSError as error:
+                if str(error) not in self._report.unconnected:
+                    self._report.unconnected.append(str(error))
                 await asyncio.sleep(0.05)
             begun.set()
             if self._attack.stalls:
