@@ -133,9 +133,6 @@ class Held:
 
     def within(self, model: str, granted: int, context: AutoscalingContext, now: float) -> int:
         """Ray's own rule, requests over target_ongoing_requests, inside the grant."""
-        if granted <= 1:
-            self._wanted.pop(model, None)
-            return granted
         per_replica: float = context.config.get_target_ongoing_requests()
         wanted = max(1, math.ceil(context.total_num_requests / per_replica))
         recent = self._wanted.setdefault(model, deque())
@@ -144,4 +141,4 @@ class Held:
         recent.append((now, wanted))
         while recent[0][0] < now - HOLD_S:
             recent.popleft()
-        return min(granted, recent[0][1])
+        return min(granted, recent[0][1])  # 0 where nothing is granted
