@@ -34,7 +34,7 @@ def wait_until_ok(api: Api) -> None:
     def serves() -> bool:
         try:
             return api.health()["status"] == "ok"
-        except (httpx.TransportError, AssertionError):  # HAProxy without a server yet
+        except (httpx.TransportError, AssertionError, KeyError):  # no ingress yet
             return False
 
     until(serves, "the server is ok", seconds=60)
