@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -107,5 +108,5 @@ def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str
         view["eta_seconds"] = now.eta_s
     if now.error is not None:
         view["last_error"] = now.error
-        view["retry_in_seconds"] = round(now.cooldown_s, 1)
+        view["retry_in_seconds"] = math.ceil(now.cooldown_s * 10) / 10  # 0 is over
     return view
