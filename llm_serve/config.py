@@ -250,8 +250,8 @@ class Residency(_Tree):
     memory_gb: float | None = Field(
         None,
         gt=0,
-        description="Memory for models on each node, GiB; null: what the accelerators have, or the "
-        "host where there is none, less `reserve_gb`.",
+        description="Memory for models on each node and on each accelerator, GiB; null: what they "
+        "have, less `reserve_gb`.",
     )
     reserve_gb: float = Field(2.0, ge=0, description="Kept free on each node or accelerator, GiB.")
     max_resident: int | None = Field(None, ge=1, description="At most so many models; null: any.")
