@@ -38,17 +38,16 @@ def _at_rest(server: Whole) -> Iterator[None]:
 
     until(quiet, "no ingress counts a request", seconds=30)
 
-    def forgotten() -> bool:
-        open_now = [
-            connection
+    def open_now() -> list[str]:
+        return [
+            f"{process.pid} {connection.status} {connection.raddr}"
             for process in server.family.of(HAPROXY)
             for connection in process.net_connections("tcp")
             # A client that left in the middle of a request leaves a CLOSE_WAIT where nobody looks.
             if connection.status != psutil.CONN_LISTEN and connection.laddr.port == server.port
         ]
-        return len(open_now) < 10
 
-    until(forgotten, "no connection of the attack is open", seconds=30)
+    until(lambda: len(open_now()) < 10, f"no connection is open of {open_now()[:5]}", seconds=30)
 
 
 def _judged(name: str, report: dict[str, Any]) -> list[str]:
