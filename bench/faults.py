@@ -10,7 +10,8 @@ seconds for three minutes. The echo backend, unless `--model` asks for the defau
 is a table; the exit status is 1 when a goal is missed:
 
 - nobody is refused a connection, and every answer is in this server's own shape, in every row;
-- no more than a second between two good answers where HAProxy or its manager is killed;
+- no more than a second between two good answers where HAProxy, its manager or what else of ours
+  stands at the door is killed;
 - no more than a start of this very run and five seconds where Ray itself is to be started again.
 """
 
@@ -78,6 +79,8 @@ class Live:
     family: Family
     start_s: float
     baseline: dict[str, int]
+    rays: frozenset[str]
+    """What of ours has Ray below it, so that Ray is started again when it dies."""
     model: str
     """Which one the probes ask for."""
 
@@ -102,7 +105,11 @@ def serving(folder: Path, *, real: bool) -> Iterator[Live]:
         try:
             _good_within(running.url, RECOVERY_S)
             start_s = time.monotonic() - begin
-            yield Live(running.url, family, start_s, _count(family), listed[0]["id"])
+            baseline = _count(family)
+            own = [role for role in baseline if role.startswith(OWN)]
+            rays = {o for o in own if any(RAYLET in family.below(p) for p in family.of(o))}
+            model = listed[0]["id"]
+            yield Live(running.url, family, start_s, baseline, frozenset(rays), model)
         finally:
             family.look()
             _end_in_order(family)
@@ -149,18 +156,18 @@ def recovered(live: Live) -> bool:
     return False
 
 
-def gap_goal(who: str, start_s: float) -> float | None:
+def gap_goal(who: str, live: Live) -> float | None:
     """The longest time without a good answer that is allowed, seconds; None where none is set."""
-    if who in (HAPROXY, MANAGER):
+    if who in RESTARTED or who in live.rays:
+        return live.start_s + RESTART_SLACK_S
+    if who in (HAPROXY, MANAGER) or who.startswith(OWN):
         return DOOR_GAP_S
-    if who in RESTARTED or who.startswith(OWN):
-        return start_s + RESTART_SLACK_S
     return None
 
 
 async def one_kill(live: Live, who: str, seconds: float) -> Seen:
     """The load, and the death in it. Raises LookupError where there is no such process."""
-    goal = gap_goal(who, live.start_s) or 0.0
+    goal = gap_goal(who, live) or 0.0
     if goal > DOOR_GAP_S:
         seconds = max(seconds, KILL_AFTER_S + NOTICED_S + goal + 10)
     if not live.family.of(who):
@@ -271,7 +278,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
                 except LookupError:
                     print(f"this server has no {who}", file=sys.stderr)
                     continue
-                table.add(who, seen, gap_goal(who, live.start_s))
+                table.add(who, seen, gap_goal(who, live))
                 if rest and not recovered(live):
                     break
     if options.chaos:
