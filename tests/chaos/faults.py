@@ -121,9 +121,8 @@ class Faults:
             return None
         victim = self.rng.choice(found)
         carried = self.server.family.below(victim) & {HAPROXY, INGRESS}
-        if (
-            who in WHOLE or who == PROXY
-        ):  # HAProxy falls back to Ray's proxy where it knows no ingress
+        # HAProxy falls back to Ray's proxy where it knows no ingress.
+        if who in (*WHOLE, PROXY):
             carried.add(INGRESS)
         now = time.monotonic()
         kill = Kill(now, who, now, frozenset(carried))
