@@ -111,6 +111,13 @@ class Family:
         """Those of one model."""
         return [process for process in self.of(MODEL) if self._models.get(process) == model]
 
+    def below(self, process: psutil.Process) -> set[str]:
+        """What the process is, and what runs below it: all that ends with it."""
+        family = {process}
+        with suppress(psutil.Error):
+            family |= set(process.children(recursive=True))
+        return {role for role, found in self.look().items() if not family.isdisjoint(found)}
+
     def alive(self) -> list[psutil.Process]:
         """All below `llm-serve` that run, zombies left out."""
         below = []

@@ -10,7 +10,8 @@ seconds for three minutes. The echo backend, unless `--model` asks for the defau
 is a table; the exit status is 1 when a goal is missed:
 
 - nobody is refused a connection, and every answer is in this server's own shape, in every row;
-- no more than a second between two good answers where HAProxy or its manager is killed;
+- no more than a second between two good answers where HAProxy, its manager or what else of ours
+  stands at the door is killed;
 - no more than a start of this very run and five seconds where Ray itself is to be started again.
 """
 
@@ -20,14 +21,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from bench.family import (
     AGENT,
@@ -47,18 +41,16 @@ from bench.family import (
     Family,
 )
 from bench.goodbye import goodbye
+from bench.living import SLOW, Live, models, recovered, serving
 from bench.outcome import CUT, FOREIGN, REFUSED, TIMEOUT
-from bench.servers import Server, configured, started
 from bench.steady import Seen, crowd, question, steady
 from bench.table import header, row
-from llm_serve.config import default_config
 
 PER_S = 5.0
 KILL_AFTER_S = 5.0
 PROBE_TIMEOUT_S = 60.0
 DOOR_GAP_S = 1.0
 RESTART_SLACK_S = 5.0
-RECOVERY_S = 60.0
 RESTARTED = (RAYLET, GCS, AGENT, RUNTIME_ENV)
 """What Ray cannot mend: all of it is started again."""
 NOTICED_S = 65.0
@@ -67,100 +59,20 @@ CLIENTS, EVERY_S, CHAOS_S = 12, 12.0, 180.0
 TURNS = (MODEL, HAPROXY, INGRESS, MANAGER, DIRECTOR, MODEL, CONTROLLER, HAPROXY)
 TURNS += (PROXY, DASHBOARD, MODEL, INGRESS, AGENT, HAPROXY, GCS)
 """Who is killed under twelve clients; a Ray that starts is given until the next turn."""
-SLOW = "echo/slow"
 
 
-@dataclass
-class Live:
-    """A server that serves, and how long that took."""
-
-    url: str
-    family: Family
-    start_s: float
-    baseline: dict[str, int]
-    model: str
-    """Which one the probes ask for."""
-
-
-def models(*, real: bool) -> list[dict[str, Any]]:
-    """The first answers the probes."""
-    echo = [{"id": f"echo/{name}", "backend": "echo", "preload": True} for name in "abc"]
-    slow = {"id": SLOW, "backend": "echo", "engine": {"token_s": 0.05}, "preload": True}
-    if not real:
-        return [*echo, slow]
-    default = default_config().default_model.model_dump(mode="json", exclude_unset=True)
-    return [{**default, "preload": True}, *echo[1:], slow]
-
-
-@contextmanager
-def serving(folder: Path, *, real: bool) -> Iterator[Live]:
-    listed = models(real=real)
-    command = configured(folder / "serve.yaml", {"models": listed})
-    begin = time.monotonic()
-    with started(Server("llm-serve", command, "/healthz", '"status":"ok"')) as running:
-        family = Family(running.process.pid)
-        try:
-            _good_within(running.url, RECOVERY_S)
-            start_s = time.monotonic() - begin
-            yield Live(running.url, family, start_s, _count(family), listed[0]["id"])
-        finally:
-            family.look()
-            _end_in_order(family)
-
-
-def _end_in_order(family: Family) -> None:
-    """SIGTERM and a minute; then whatever is left is killed."""
-    if family.root.is_running():
-        family.root.terminate()
-    family.left(60)
-    family.end()
-
-
-def _count(family: Family) -> dict[str, int]:
-    return {role: len(found) for role, found in family.look().items()}
-
-
-def _good_within(url: str, seconds: float) -> bool:
-    """Whether the server says that it is well, and answers, within so long."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            well = httpx.get(f"{url}/healthz", timeout=5, trust_env=False).json()["status"] == "ok"
-            body = question(None, max_tokens=1)
-            path = f"{url}/v1/chat/completions"
-            if well and httpx.post(path, json=body, timeout=30, trust_env=False).status_code == 200:
-                return True
-        except (httpx.HTTPError, ValueError, KeyError):
-            pass
-        time.sleep(0.1)
-    return False
-
-
-def recovered(live: Live) -> bool:
-    """Whether the next row may have this server: it is well, and no process is missing."""
-    if not _good_within(live.url, RECOVERY_S + live.start_s):
-        return False
-    deadline = time.monotonic() + RECOVERY_S
-    while time.monotonic() < deadline:
-        now = _count(live.family)
-        if all(now.get(role, 0) >= count for role, count in live.baseline.items()):
-            return True
-        time.sleep(0.5)
-    return False
-
-
-def gap_goal(who: str, start_s: float) -> float | None:
+def gap_goal(who: str, live: Live) -> float | None:
     """The longest time without a good answer that is allowed, seconds; None where none is set."""
-    if who in (HAPROXY, MANAGER):
+    if who in RESTARTED or who in live.rays:
+        return live.start_s + RESTART_SLACK_S
+    if who in (HAPROXY, MANAGER) or who.startswith(OWN):
         return DOOR_GAP_S
-    if who in RESTARTED or who.startswith(OWN):
-        return start_s + RESTART_SLACK_S
     return None
 
 
 async def one_kill(live: Live, who: str, seconds: float) -> Seen:
     """The load, and the death in it. Raises LookupError where there is no such process."""
-    goal = gap_goal(who, live.start_s) or 0.0
+    goal = gap_goal(who, live) or 0.0
     if goal > DOOR_GAP_S:
         seconds = max(seconds, KILL_AFTER_S + NOTICED_S + goal + 10)
     if not live.family.of(who):
@@ -271,7 +183,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
                 except LookupError:
                     print(f"this server has no {who}", file=sys.stderr)
                     continue
-                table.add(who, seen, gap_goal(who, live.start_s))
+                table.add(who, seen, gap_goal(who, live))
                 if rest and not recovered(live):
                     break
     if options.chaos:

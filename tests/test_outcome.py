@@ -82,6 +82,10 @@ def _faults(*kills: Kill) -> Faults:
     return faults
 
 
+def _kill(at: float, who: str) -> Kill:
+    return Kill(at, who, at, frozenset({who}))
+
+
 def _ended(kind: str, begin: float, end: float, *, opened: bool = False) -> Ended:
     return Ended(begin, end, "a chat", kind, opened=opened)
 
@@ -89,15 +93,15 @@ def _ended(kind: str, begin: float, end: float, *, opened: bool = False) -> Ende
 @pytest.mark.parametrize(
     ("request_", "kill", "excused"),
     [
-        (_ended(CUT, 1, 5), Kill(4.9, HAPROXY, 4.9), True),
-        (_ended(CUT, 1, 5), Kill(2, HAPROXY, 2), False),
-        (_ended(CUT, 6, 7), Kill(5, HAPROXY, 5), False),
-        (_ended(CUT, 1, 5), Kill(4.9, INGRESS, 4.9), False),
-        (_ended(CUT, 1, 5, opened=True), Kill(4.9, INGRESS, 4.9), True),
-        (_ended(CUT, 1, 5, opened=True), Kill(4.9, MODEL, 4.9), False),
-        (_ended(REFUSED, 1, 5), Kill(4.9, HAPROXY, 4.9), False),
-        (_ended(FOREIGN, 1, 5), Kill(4.9, HAPROXY, 4.9), False),
-        (_ended(TIMEOUT, 1, 5), Kill(4.9, HAPROXY, 4.9), False),
+        (_ended(CUT, 1, 5), _kill(4.9, HAPROXY), True),
+        (_ended(CUT, 1, 5), _kill(2, HAPROXY), False),
+        (_ended(CUT, 6, 7), _kill(5, HAPROXY), False),
+        (_ended(CUT, 1, 5), _kill(4.9, INGRESS), False),
+        (_ended(CUT, 1, 5, opened=True), _kill(4.9, INGRESS), True),
+        (_ended(CUT, 1, 5, opened=True), _kill(4.9, MODEL), False),
+        (_ended(REFUSED, 1, 5), _kill(4.9, HAPROXY), False),
+        (_ended(FOREIGN, 1, 5), _kill(4.9, HAPROXY), False),
+        (_ended(TIMEOUT, 1, 5), _kill(4.9, HAPROXY), False),
     ],
 )
 def test_only_a_cut_by_who_carried_it_is_excused(

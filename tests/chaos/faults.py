@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import psutil
 
 from bench.family import (
     AGENT,
@@ -44,11 +45,15 @@ _NEAR_S = 2.0
 
 @dataclass
 class Kill:
-    """Who was killed when. `end` is when what went with it was there again."""
+    """Who was killed when. `end` is when what went with it was there again.
+
+    `carried` is what of the way of an answer ended with it: HAProxy, an ingress, or neither.
+    """
 
     at: float
     who: str
     end: float
+    carried: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -78,8 +83,7 @@ class Faults:
                 self._redeploy()
                 redeploy = time.monotonic() + REDEPLOY_EVERY_S
             else:
-                (who,) = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
-                self._kill(who)
+                self._kill(self._anyone())
             if self.stopped.wait(self.rng.uniform(*PAUSE_S)):
                 return
 
@@ -89,11 +93,26 @@ class Faults:
             if request.end < kill.at - 0.1 or request.begin > kill.end:
                 continue
             near = kill.at - 0.1 <= request.end <= kill.end + _NEAR_S
-            door = kill.who == HAPROXY or kill.who.startswith(OWN)
-            behind = kill.who == INGRESS or kill.who in WHOLE
-            if near and (door or (behind and request.opened)):
+            # Behind HAProxy only what was begun is cut: it says 502 or 503 for the rest itself.
+            if near and (HAPROXY in kill.carried or (INGRESS in kill.carried and request.opened)):
                 return True
         return False
+
+    def _anyone(self) -> str:
+        """One of those that are mended without a start of Ray, by weight."""
+        found = self.server.family.look()
+        weights = dict(WEIGHTS)
+        for who in self._own(found):
+            if not self._has_ray(found[who]):
+                weights[who] = 1
+        (who,) = self.rng.choices(list(weights), list(weights.values()))
+        return who
+
+    def _own(self, found: dict[str, list[psutil.Process]]) -> list[str]:
+        return sorted(who for who in found if who.startswith(OWN))
+
+    def _has_ray(self, processes: list[psutil.Process]) -> bool:
+        return any(RAYLET in self.server.family.below(process) for process in processes)
 
     def _kill(self, who: str) -> Kill | None:
         found = self.server.family.of(who)
@@ -101,8 +120,12 @@ class Faults:
             self.log(f"no {who} to kill")
             return None
         victim = self.rng.choice(found)
+        carried = self.server.family.below(victim) & {HAPROXY, INGRESS}
+        # HAProxy falls back to Ray's proxy where it knows no ingress.
+        if who in (*WHOLE, PROXY):
+            carried.add(INGRESS)
         now = time.monotonic()
-        kill = Kill(now, who, now)
+        kill = Kill(now, who, now, frozenset(carried))
         self.kills.append(kill)
         self.log(f"kill -9 {who} {victim.pid}")
         victim.kill()
@@ -111,7 +134,7 @@ class Faults:
     def _restart(self) -> None:
         """Something that Ray cannot mend; waits until the server is there again."""
         found = self.server.family.look()
-        own = sorted(who for who in found if who.startswith(OWN))
+        own = [who for who in self._own(found) if self._has_ray(found[who])]
         kill = self._kill(self.rng.choice([who for who in (*WHOLE, *own) if who in found]))
         if kill is None:
             return

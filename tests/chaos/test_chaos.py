@@ -20,13 +20,13 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from bench.family import MODEL, Family, role_of
+from bench.family import MODEL
 from bench.outcome import foreign
 from bench.steady import CHAT, question
 from llm_serve.config import default_config
+from tests.chaos.baseline import Baseline
 from tests.chaos.faults import Faults
 from tests.chaos.traffic import WORDS, Traffic, violations
 from tests.support.inprocess import echo
@@ -38,8 +38,6 @@ HOLD_S, INFERENCE_S, DRAIN_S = 40.0, 40.0, 15.0
 BOUND_S = HOLD_S + INFERENCE_S + 15
 """Nothing lasts longer, whatever dies."""
 SETTLE_S = 90.0
-SPARE_DESCRIPTORS = 40
-SPARE_FILES = 10
 
 
 def _config(min_residency_s: float = 0.3, max_running: int = 4) -> dict[str, Any]:
@@ -100,7 +98,7 @@ async def test_chaos(minutes: float, seed: int, log: Log) -> None:
     with whole(_config()) as server:
         try:
             broke += await _at_rest(server, "at the start")
-            before = _Baseline(server)
+            before = Baseline(server)
             log.event(f"baseline: {dict(before.kinds)}")
             traffic = Traffic(server.url, MODELS, random.Random(rng.random()), BOUND_S, log.note)
             faults = Faults(server, random.Random(rng.random()), minutes * 60, CHANGED, log.event)
@@ -232,58 +230,7 @@ async def _cold(client: httpx.AsyncClient) -> str | None:
     return f"not unloaded: {warm}" if warm else None
 
 
-class _Baseline:
-    """What a server at rest has: processes by kind, open descriptors by kind, files."""
-
-    def __init__(self, server: Whole) -> None:
-        self.kinds, self.descriptors = _processes(server.family)
-        self.files = server.files()
-        self.folders = len(server.own_folders())
-
-    def grown(self, server: Whole) -> list[str]:
-        """What is more than it was."""
-        now = _Baseline(server)
-        more = [
-            f"{count} processes {kind}, {self.kinds[kind]} at the start"
-            for kind, count in now.kinds.items()
-            if count > self.kinds[kind]
-        ]
-        more += [
-            f"{kind} has {count} descriptors, {self.descriptors[kind]} at the start"
-            for kind, count in now.descriptors.items()
-            if count > self.descriptors[kind] * 1.25 + SPARE_DESCRIPTORS
-        ]
-        if now.folders > self.folders:
-            more.append(f"{now.folders} folders, {self.folders} at the start")
-        if len(now.files) > len(self.files) + SPARE_FILES:
-            more.append(f"new temporary files: {sorted(now.files - self.files)[:40]}")
-        return more
-
-
-def _processes(family: Family) -> tuple[Counter[str], dict[str, int]]:
-    """How many there are of each kind, and the most descriptors that one of a kind has open.
-
-    Ray keeps idle workers as it likes, up to one a core.
-    """
-    kinds: Counter[str] = Counter()
-    descriptors: dict[str, int] = {}
-    roles = {p: role for role, found in family.look().items() for p in found}
-    for process in [family.root, *family.alive()]:
-        try:
-            role = roles.get(process) or role_of(process)
-            kind = role or process.cmdline()[0].split("(")[0].strip()
-            open_now = process.num_fds()
-        except (psutil.Error, IndexError):
-            continue
-        if kind.startswith("ray::IDLE"):
-            continue
-        kinds[kind] += 1
-        if role or process == family.root:
-            descriptors[kind] = max(descriptors.get(kind, 0), open_now)
-    return kinds, descriptors
-
-
-def _settled(before: _Baseline, server: Whole) -> list[str]:
+def _settled(before: Baseline, server: Whole) -> list[str]:
     """What is still more than at the start, once it had time to go."""
     deadline = time.monotonic() + SETTLE_S
     while grown := before.grown(server):
