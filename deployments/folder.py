@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 
-_LONGEST = 20  # a unix socket's path has 107 characters, and Ray puts a node's id of 56 into it
+_LONGEST = 10
+"""HAProxy's unix sockets have paths of 97 characters, of which a node's id takes 57, the name in it
+8, and ours 21."""
 
 
 @contextmanager

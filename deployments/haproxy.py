@@ -53,6 +53,9 @@ HEADERS_BYTES = 16 * 1024
 _BUFFERS = f"tune.bufsize {2 * HEADERS_BYTES}"
 HEADERS_S = 10
 """How long a client may take to send the headers of a request."""
+_LEFT_S = 5
+"""How long a connection stays whose client left in the middle of a request; without a limit of its
+own it would be that of a client that reads nothing, an hour."""
 MOST_CONNECTIONS = 20_000
 _OTHER_FILES = 512
 """Descriptors that HAProxy needs besides those of connections."""
@@ -237,9 +240,10 @@ def _connections(opening: Opening) -> str:
 
 
 def _defaults(unavailable: ServeError, folder: Path) -> str:
-    """The bodies of HAProxy's own errors, and the deadline of headers."""
+    """The bodies of HAProxy's own errors, and the deadlines of headers and of clients that left."""
     errors = "\n".join(f"    http-error {_page(e, folder)}" for e in (*_OWN_ERRORS, unavailable))
     return f"""    timeout http-request {HEADERS_S}s
+    timeout client-fin {_LEFT_S}s
 {errors}"""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -182,6 +183,7 @@ class Supervisor:
             say(f"Ray has died: {why}. Restarting it ({count} of {_MOST_RESTARTS} within "
                 f"{_WINDOW_S / 60:.0f} minutes) ...")  # fmt: skip
             self.stop(grace_s=0)  # the dead would be waited for
+            self._sweep()
             if count > 1:
                 time.sleep(min(_LONGEST_PAUSE_S, 2.0 ** (count - 2)))
             try:
@@ -192,6 +194,13 @@ class Supervisor:
                 continue
             say(f"Serving again after {time.monotonic() - now:.0f} s.")
             return
+
+    def _sweep(self) -> None:
+        """Removes what the Ray that has ended left in the server's folder: sockets of its nodes
+        and temporary files. The door's own files lie beside them, and stay."""
+        for left in self._order.place.folder.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
 
     def _raise_if_failed(self) -> None:
         if failed := self._said.get("failed"):

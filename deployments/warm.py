@@ -62,7 +62,7 @@ def environment(config: Config, folder: Path) -> Mapping[str, str]:
     if not wanted(config):
         return {}
     orders = folder / "warm"
-    orders.mkdir(mode=0o700)
+    orders.mkdir(mode=0o700, exist_ok=True)  # it is there when Ray is started anew
     return {"RAY_preload_python_modules": "llm_serve.preload", FOLDER: str(orders)}
 
 

