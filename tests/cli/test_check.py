@@ -55,7 +55,7 @@ BAD = [
     ("token_s: 0.1", "token_s: -1", 16, "models[1].engine.token_s: input should be greater"),
     ("token_s: 0.1", "dtype: auto", 16, "unknown key 'dtype' in models[1].engine"),
     ("max_queued: 4", "max_queued: many", 12, "models[0].max_queued: input should be a valid int"),
-    ("max_queued: 4", "max_queued: -1", 12, "(Requests that wait; past it 429)"),
+    ("max_queued: 4", "max_queued: -1", 12, "(Answers that wait, over all ingresses; past it 429)"),
     ("backend: echo\n          max", "backend: vlm\n          max", 11, "'tensorrt_llm' or 'echo'"),
     ("id: echo-b", "id: echo-a", 13, "the id 'echo-a' stands twice"),
     ("id: echo-b", "id: ''", 13, "models[1].id: "),
