@@ -226,8 +226,8 @@ class Machine(RuleBasedStateMachine):
                 world.ingress_dies(INGRESSES[index % 2])
             case "falls silent":
                 here = world.ingresses[INGRESSES[index % 2]]
-                if here.mute:
-                    world.revive(here.name)
+                if here.mute:  # another process in its place, so the end of this one is known
+                    world.ingress_dies(here.name)
                 else:
                     world.ingress_falls_silent(here.name)
             case "replace":
