@@ -129,10 +129,12 @@ def test_a_request_whose_ingress_dies_goes_to_another(
     """Also on a connection that was used before, where HAProxy would close it and say nothing."""
     with socket.create_server(("127.0.0.1", 0)) as dying:
         stand_in(dying.getsockname()[1], ingress)
-        threading.Thread(target=_die_with_each_request, args=[dying], daemon=True).start()
+        met: list[bytes] = []
+        threading.Thread(target=_die_with_each_request, args=[dying, met], daemon=True).start()
         with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as client:
             answers = [_post_in_two_parts(client) for _ in range(10)]
     assert answers == [200] * 10
+    assert any(request.startswith(b"POST") for request in met), "the one that dies had a request"
 
 
 def _post_in_two_parts(client: HTTPConnection) -> int:
@@ -147,11 +149,13 @@ def _post_in_two_parts(client: HTTPConnection) -> int:
     return answer.status
 
 
-def _die_with_each_request(ingress: socket.socket) -> None:
+def _die_with_each_request(ingress: socket.socket, met: list[bytes]) -> None:
     with suppress(OSError):
         while True:
             with ingress.accept()[0] as connection:
-                connection.recv(65536)
+                met.append(connection.recv(65536))
+                if met[-1].startswith(b"GET "):  # HAProxy asks how it is
+                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
 
 def test_the_ingress_hears_where_the_door_is(
