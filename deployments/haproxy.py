@@ -11,6 +11,8 @@ template no longer has it. What is edited:
   and a request id, and so is a plain-text error of Ray's. What is not HTTP at all has its
   connection closed: there HAProxy 2.8 knows its built-in HTML, or nothing.
 - Clients that are slow to send their headers are let go, and no address takes every connection.
+- A connection to an ingress carries one request: when an ingress dies with a request that came on
+  a connection that was used before, HAProxy closes the client's, too, and says nothing.
 - Request bodies are not spliced: HAProxy 2.8 does not see a client leave before the first byte of
   its answer when they are, and the engine would work for nobody.
 - Requests are not written to the machine's syslog, unless RAY_SERVE_HAPROXY_LOG_TARGET asks for it.
@@ -180,6 +182,13 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
     )
     if "RAY_SERVE_HAPROXY_LOG_TARGET" not in environ:
         config = _replace(config, "log target", r"^ *log \S+ local0 info\n", "")
+    config = _replace(
+        config,
+        "reuse of connections",
+        r"^ *http-reuse always$",
+        "    http-reuse never\n    option http-server-close",
+        optional=not has_servers(config),
+    )
     config = _replace(config, "option splice-request", r"^ *option splice-request\n", "")
     config = _replace(
         config,
@@ -294,9 +303,9 @@ def _page(error: ServeError, folder: Path) -> str:
     return f"status {error.status} content-type application/json file {page} {given}"
 
 
-def _replace(text: str, what: str, pattern: str, by: str) -> str:
+def _replace(text: str, what: str, pattern: str, by: str, *, optional: bool = False) -> str:
     text, count = re.subn(pattern, by, text, count=1, flags=re.MULTILINE)
-    if not count:
+    if not count and not optional:
         raise TemplateChanged(what)
     return text
 

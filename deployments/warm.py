@@ -125,7 +125,9 @@ class _Keeper:
                 if worker is not None:
                     (self._folder / f"{worker.pid}").write_text("\n".join(_MODULES))
             elif (self._folder / f"{worker.pid}{DONE}").exists() or not _still_idle(worker):
-                return worker
+                break
+        for order in self._folder.iterdir() if worker is not None else ():
+            order.unlink()
         return worker
 
 

@@ -110,6 +110,10 @@ class _Loader(yaml.SafeLoader):
             )
 
 
+# Explicit, since packages that vLLM imports make text of every date in PyYAML's own loader.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_timestamp)
+
+
 def _refuse(what: str, mark: Any) -> Never:
     raise yaml.MarkedYAMLError(problem=what, problem_mark=mark)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -113,6 +115,9 @@ async def test_chaos(minutes: float, seed: int, log: Log) -> None:
             broke += await asyncio.to_thread(_stopped, server)
         finally:
             log.note("what the server said:\n" + server.server.output)
+            server.keep_logs(Path(f"{log.name}.ray"))
+    if not broke:
+        shutil.rmtree(f"{log.name}.ray")
     if not faults.redeployed:
         broke.append("no redeploy was accepted")
     if not traffic.kinds()["200"]:

@@ -57,6 +57,19 @@ def test_yaml_that_no_walk_would_survive(tmp_path: Path, text: str, line: int, s
     assert says in problem.message
 
 
+def test_dates_are_dates_whatever_else_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lm-format-enforcer, which vLLM imports, changes PyYAML's own loader for the whole process."""
+    constructors = yaml.SafeLoader.yaml_constructors
+    text = constructors["tag:yaml.org,2002:str"]
+    monkeypatch.setitem(constructors, "tag:yaml.org,2002:timestamp", text)
+    file = tmp_path / "bad.yaml"
+    file.write_text("a:\n  since: 2026-13-45")
+    with pytest.raises(BadFile, match="cannot be read as timestamp"):
+        read_serve_file(file)
+
+
 def test_aliases_that_make_sense_are_used(tmp_path: Path) -> None:
     text = GOOD.replace("engine:\n", "engine: &slow\n")
     text = text.replace("max_queued: 4\n", "max_queued: 4\n          engine: {token_s: &t 0.5}\n")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -27,7 +30,7 @@ from llm_serve.errors import (
     NotReady,
     ServeError,
 )
-from tests.door.conftest import StandIn, haproxies
+from tests.door.conftest import ROOT, StandIn, haproxies
 from tests.support.client import check, refused
 from tests.support.ray_haproxy_config import rendered
 from tests.support.waiting import until
@@ -158,6 +161,33 @@ def _die_with_each_request(ingress: socket.socket, met: list[bytes]) -> None:
                     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
 
+def test_requests_that_are_held_when_every_ingress_dies_are_told_so(
+    door: DoorThread, port: int, stand_in: StandIn
+) -> None:
+    """HAProxy closes a client's connection and says nothing where the one to the ingress had
+    carried a request before."""
+    url = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack, ThreadPoolExecutor(20) as pool:
+        command = [sys.executable, "-m", "tests.door.holding"]
+        ingresses = [
+            stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE))
+            for _ in range(2)
+        ]
+        for ingress in ingresses:
+            stack.callback(ingress.kill)
+        stand_in(*(int(i.stdout.readline()) for i in ingresses if i.stdout is not None))
+        clients = [stack.enter_context(httpx.Client(timeout=30)) for _ in range(20)]
+        for client in clients[:10]:  # the others send their first request
+            assert client.get(url).status_code == 200
+        held = [pool.submit(client.get, f"{url}/hold") for client in clients]
+        until(lambda: _at_an_ingress(door) == len(clients), "all have reached an ingress")
+        for ingress in ingresses:
+            ingress.kill()
+        for request in held:
+            answer = check(request.result())
+            refused(answer, NotReady if answer.status_code == 503 else EngineDied)
+
+
 def test_the_ingress_hears_where_the_door_is(
     door: DoorThread, port: int, ingress: int, stand_in: StandIn
 ) -> None:
@@ -207,14 +237,25 @@ def _open(port: int) -> int:
     return sum(c.laddr.port == port and c.status != psutil.CONN_LISTEN for c in connections)
 
 
-def _limit(door: DoorThread) -> int:
+def _ask(door: DoorThread, command: bytes) -> bytes:
+    answer = b""
     with socket.socket(socket.AF_UNIX) as admin:
         admin.connect(str(door.control.parent / "haproxy.admin"))
-        admin.sendall(b"show info\n")
-        answer = b""
+        admin.sendall(command + b"\n")
         while part := admin.recv(65536):
             answer += part
-    found = re.search(rb"(?m)^Maxconn: (\d+)", answer)
+    return answer
+
+
+def _at_an_ingress(door: DoorThread) -> int:
+    """How many requests wait for an answer of a server."""
+    rows = [line.split(b",") for line in _ask(door, b"show stat").splitlines()]
+    servers = [row for row in rows if len(row) > 4 and row[1] not in (b"FRONTEND", b"BACKEND")]
+    return sum(int(row[4]) for row in servers if row[0] == b"http-app")
+
+
+def _limit(door: DoorThread) -> int:
+    found = re.search(rb"(?m)^Maxconn: (\d+)", _ask(door, b"show info"))
     assert found is not None
     return int(found[1])
 

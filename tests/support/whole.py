@@ -102,6 +102,11 @@ class Whole:
             for path in folder.rglob("*")
         }
 
+    def keep_logs(self, folder: Path) -> None:
+        """Copies the logs of every Ray that this server had."""
+        for number, logs in enumerate(sorted(self.temporary.glob("ray/session_2*/logs"))):
+            shutil.copytree(logs, folder / str(number), ignore_dangling_symlinks=True)
+
     def stop(self, timeout_s: float) -> int | None:
         """SIGTERM; the exit code, or None where it does not end in time."""
         self.family.look()
