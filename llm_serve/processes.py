@@ -56,5 +56,5 @@ def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
 def end_all(grace_s: float = 0.0) -> None:
     """Ends every descendant, those included that appear meanwhile."""
     end(descendants(), grace_s)
-    while left := [p for p in descendants() if p.status() != psutil.STATUS_ZOMBIE]:
+    while left := [p for p in descendants() if lives(p)]:
         end(left, 0)

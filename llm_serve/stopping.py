@@ -19,7 +19,8 @@ from typing import Any, Self
 from llm_serve.processes import end_all
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE_S = 8.0
+_PATIENCE_S = 20.0
+"""An end takes some 5 s, and twice as long on a crowded machine."""
 _LOOK_S = 0.1
 
 
