@@ -145,8 +145,8 @@ class Turns:
     def leaves_at(
         self, victim: Model, waiter: Model, now: float, up_at: float | None = None
     ) -> float:
-        """One that has nothing to do is taken to get nothing more; one that comes up, to be busy at
-        once, since somebody waits for it."""
+        """One that has nothing to do is taken to get nothing more; one that comes up or has just
+        come up, to be busy at once, since somebody waits for it."""
         if up_at is None and self.may_leave(victim, waiter, now):
             return now
         idle_at = math.inf
@@ -157,7 +157,8 @@ class Turns:
         else:
             up_at = victim.ready_at
             settled = up_at if victim.claimed else victim.lease_until
-            if not victim.in_flight and not victim.queued:
+            settling = now - up_at <= self.knobs.settle_s
+            if not victim.in_flight and not victim.queued and not settling:
                 idle_at = victim.last_used + self.idle_after(victim)
         since = now if waiter.since is None else waiter.since
         turn_at = max(up_at + self.knobs.min_residency_s, since + self.patience(victim, waiter))

@@ -102,7 +102,7 @@ def test_a_drain_that_was_measured_counts() -> None:
     assert eta(here, "b") == 13 + 7 + 8
     here.finish("i1", "a")
     here.deliver_all()
-    here.wait(20)
+    here.wait(3)
     here.deliver_all()
     assert status(here, "a") == "draining"
     assert here.target["a"].replicas == 0
@@ -111,6 +111,20 @@ def test_a_drain_that_was_measured_counts() -> None:
     assert eta(here, "b") == 4 + 8
     here.gone("a")
     assert here.scheduler.models["a"].drain_s == 3.0
+
+
+def test_who_has_just_come_up_for_somebody_is_taken_to_be_busy() -> None:
+    here = World([A, B, C], NODE, KNOBS)
+    here.ask("t", "a", 1000.0)
+    here.wait(2)
+    here.ask("u", "b", 1000.0)
+    assert eta(here, "b") == 3 + KNOBS.min_residency_s + 8
+    here.wait(3)
+    here.up("a", load_s=5)
+    assert eta(here, "b") == KNOBS.min_residency_s + 8, "its clients are on their way"
+    here.deliver_all()
+    here.wait(2)
+    assert eta(here, "b") == 0.5 + 8, "nobody came: it is idle half a load after it came up"
 
 
 def test_two_that_find_room_at_once_do_not_wait_for_each_other() -> None:
@@ -124,8 +138,7 @@ def test_two_that_find_room_at_once_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-@pytest.mark.parametrize("knobs", [KNOBS, PATIENT])
-@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize(("knobs", "nodes"), [(KNOBS, 1), (KNOBS, 2), (PATIENT, 1)])
 def test_no_model_comes_later_than_was_said(knobs: Knobs, nodes: int, limit: int | None) -> None:
     """Under endless traffic to all that are up, six models take turns."""
     loads = {name: float(load) for name, load in zip("abcdef", (5, 8, 20, 3, 12, 6), strict=True)}
