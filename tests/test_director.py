@@ -232,3 +232,29 @@ async def test_gpus_that_join_later_are_pointed_out_once(
     (said,) = [r.getMessage() for r in caplog.records if "GPUs have joined" in r.getMessage()]
     assert "run without: m/gpu. Where" in said
     assert "set num_gpus, or deploy again" in said
+
+
+async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from deployments import model
+
+    looked: list[bool] = []
+
+    def estimate(config: Any, *, here: bool) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        looked.append(here)
+        return 5
+
+    monkeypatch.setattr(model, "estimate", estimate)
+    replica = object.__new__(model.Model)
+    replica._config, replica._report = config().models[0], report("loading")
+    replica._sizing, replica._changed = None, asyncio.Event()
+    monkeypatch.setattr(model.Model, "__del__", lambda self: None)
+    replica._progressed(LoadProgress("download", 0.5))
+    assert replica._sizing is None, "nothing is there yet"
+    replica._loop = asyncio.get_running_loop()
+    replica._progressed(LoadProgress("weights", 0.0))
+    replica._progressed(LoadProgress("weights", 1.0))
+    await replica._sizing
+    assert (replica._report.estimate, looked) == (5, [True])
