@@ -101,6 +101,11 @@ class Immediate:
             return not victim.demand(now)
         return self._busy_may_leave or not victim.in_flight
 
+    def leaves_at(
+        self, victim: Model, waiter: Model, now: float, up_at: float | None = None
+    ) -> float:
+        return math.inf  # nobody is told
+
     def worth(self, victim: Model, now: float) -> float:
         return self._worth(victim, now)
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ import ray
 
 from deployments.autoscaling import Granted, Grants
 from deployments.deaths import here, look, reason
-from deployments.nodes import GpuMemory, capacity
+from deployments.nodes import GpuMemory, capacity, left_behind
 from deployments.reports import (
     REPORT_PERIOD_S,
     SILENT_S,
@@ -51,6 +52,8 @@ NODES_S = 2.0
 RECOVERY_S = 30.0
 """A new director waits so long for the reports of replicas that run, and only then decides: to take
 a slow one for one that is leaving would end its work."""
+_NOTHING = fx.Snapshot(0, "starting", False, None, None, ())
+"""Shown to nobody: whoever asks waits for the recovery."""
 
 
 class Director:
@@ -86,8 +89,14 @@ class Director:
         self._survey = Survey(app)
         self._gpus = GpuMemory()
         self._capacity: dict[str, int] = {}
-        self._scheduler = self._make_scheduler()
-        self._view = View(self._scheduler.snapshot)
+        self._files = ThreadPoolExecutor(1, "files")
+        """One thread, so that what was measured is written before it is read again."""
+        self._scheduler: Scheduler | None = None
+        """None until `_run` has made one: files are looked at for that."""
+        self._early: list[ev.Event] = []
+        """What was said meanwhile."""
+        self._epoch = 0
+        self._view = View(_NOTHING)
         self._published = time.monotonic()
         self._work = asyncio.get_running_loop().create_task(self._run())
 
@@ -109,7 +118,7 @@ class Director:
         self._work.cancel()
         self._recovered.clear()
         self._config = config
-        self._scheduler = self._make_scheduler()
+        self._scheduler = None
         for ticket, answer in self._answers.items():
             if not answer.done():
                 reason = "the configuration has just changed; send the request again"
@@ -147,6 +156,8 @@ class Director:
         self._heard = now = time.monotonic()
         self._ingresses.add(usage.ingress)
         self._handle(usage)
+        if self._scheduler is None:
+            return {}
         return self._scheduler.fleet.others(usage.ingress, now, SILENT_S)
 
     async def bury(self, process: str) -> None:
@@ -166,6 +177,7 @@ class Director:
         if self._view.tick == seen:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), WATCH_S)
+            await self._recovered.wait()  # a new configuration came meanwhile
         return replace(self._view, age_s=time.monotonic() - self._published)
 
     async def shutdown(self) -> None:
@@ -196,7 +208,7 @@ class Director:
             self._finding = asyncio.get_running_loop().create_task(self._find(report.actor))
         if report.info is not None and self._infos.get(report.model) != report.info:
             self._infos[report.model] = report.info
-            self._publish(self._scheduler.snapshot)
+            self._publish(self._view.snapshot)
         if before is None or before != report or report.actor in self._doubted:
             self._doubted.discard(report.actor)
             self._handle(self._event(report))
@@ -211,9 +223,10 @@ class Director:
 
     async def _run(self) -> None:
         while True:
-            resting = self._recovered.is_set() and not self._in_motion()
-            await asyncio.sleep(STILL_TICK_S if resting else TICK_S)
             try:
+                if self._scheduler is None:
+                    self._scheduler = await self._make_scheduler()
+                    self._catch_up()
                 if not self._recovered.is_set():
                     await self._recover()
                 await self._look()
@@ -225,6 +238,13 @@ class Director:
             if time.monotonic() - self._heard > ORPHAN_S:
                 log.info("nobody has spoken for %g s: the application is gone", ORPHAN_S)
                 ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+            resting = self._recovered.is_set() and not self._in_motion()
+            await asyncio.sleep(STILL_TICK_S if resting else TICK_S)
+
+    def _catch_up(self) -> None:
+        early, self._early = self._early, []
+        for event in early:
+            self._handle(event)
 
     async def _recover(self) -> None:
         """Hears from whoever runs before anything is decided."""
@@ -244,10 +264,11 @@ class Director:
         self._handle(ev.Recovered())
         seen = {actor for actors in running.values() for actor in actors}
         for report in list(self._reports.values()):
-            if report.state == "waiting" or report.actor not in seen:
+            sized = report.state == "loading" and report.estimate is not None
+            if report.state == "waiting" or report.actor not in seen or sized:
                 self._handle(self._event(report))
         self._recovered.set()
-        self._publish(self._scheduler.snapshot)
+        self._publish(self._view.snapshot)
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
@@ -289,6 +310,10 @@ class Director:
         await asyncio.to_thread(self._gpus.look)
         now = await asyncio.to_thread(capacity, self._config, self._gpus.known)
         if now and now != self._capacity:
+            if left := left_behind(self._config, self._capacity, now):
+                log.warning("GPUs have joined, but these models were deployed to run without: %s. "
+                            "Where that is not meant, set num_gpus, or deploy again.",
+                            ", ".join(left))  # fmt: skip
             self._capacity = now
             self._handle(ev.Capacity(now))
 
@@ -302,10 +327,13 @@ class Director:
                 self._handle(ev.LoadFailed(model, f"{model}: none", remedy))
 
     def _in_motion(self) -> bool:
-        return any(m.status in ("loading", "draining") for m in self._scheduler.snapshot.models)
+        return any(m.status in ("loading", "draining") for m in self._view.snapshot.models)
 
     def _handle(self, event: ev.Event) -> None:
         """Without a pause, so that no older target or snapshot can overtake a newer one."""
+        if self._scheduler is None:
+            self._early.append(event)
+            return
         for effect in self._scheduler.handle(event, time.monotonic()):
             self._carry_out(effect)
 
@@ -319,7 +347,7 @@ class Director:
             case fx.Measured(model, footprint, load_s):
                 config = self._config.model(model)
                 if config is not None:
-                    self._measurements.keep(config, footprint, load_s)
+                    self._files.submit(self._measurements.keep, config, footprint, load_s)
             case fx.Begin(_, replica):
                 self._may_load.add(replica)
                 begun, self._let_in = self._let_in, asyncio.Event()
@@ -363,14 +391,22 @@ class Director:
             return ev.Up(report.model, report.actor, footprint, report.load_s, report.bins)
         stage = report.progress.stage if report.progress else "starting"
         fraction = report.progress.fraction if report.progress else None
-        return ev.Progress(report.model, report.actor, stage, fraction)
+        return ev.Progress(report.model, report.actor, stage, fraction, report.estimate)
 
-    def _make_scheduler(self) -> Scheduler:
+    async def _make_scheduler(self) -> Scheduler:
+        """In a thread: it reads files, and a slow disk must stop nobody."""
+        config, gpus = self._config, dict(self._gpus.known)
         # A restarted director must not count from versions that ingresses have seen.
-        self._epoch = time.time_ns() // 1000
-        self._capacity = capacity(self._config, self._gpus.known)
-        known = self._measurements.known(self._config.models)
-        return scheduler_for(self._config, self._capacity, known, self._epoch)
+        epoch = time.time_ns() // 1000
+
+        def make() -> tuple[Scheduler, dict[str, int]]:
+            bins = capacity(config, gpus)
+            known = self._measurements.known(config.models)
+            return scheduler_for(config, bins, known, epoch), bins
+
+        made, bins = await asyncio.get_running_loop().run_in_executor(self._files, make)
+        self._epoch, self._capacity = epoch, bins
+        return made
 
 
 def _observed(model: str, actor: str, report: ReplicaReport | None) -> ev.Observed | None:

@@ -12,7 +12,7 @@ from ray.serve.config import AutoscalingConfig
 from deployments.ingress import Ingress
 from deployments.model import Model
 from deployments.names import INGRESS, deployment_of
-from deployments.nodes import gpus_of
+from deployments.nodes import with_gpus
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.keys import read_keys
 
@@ -26,6 +26,7 @@ _MANY = 100_000
 def build(config: Config) -> serve.Application:
     """One ingress and one deployment a model, at zero replicas until the director grants more."""
     read_keys(config.server.api_key_file)
+    config = with_gpus(config)
     models = {m.id: _model(m, config) for m in config.models}
     return serve.deployment(
         Ingress,
@@ -76,7 +77,7 @@ def _placed(model: ModelConfig) -> tuple[ModelConfig, dict[str, Any]]:
     none of them: vLLM's Ray executor starts a worker on each. All are on one node, as the residency
     scheduler plans it. Any other engine finds the GPUs of its replica in CUDA_VISIBLE_DEVICES.
     """
-    gpus = gpus_of(model)
+    gpus = model.num_gpus or 0
     actor: dict[str, Any] = {"num_cpus": 0, "num_gpus": gpus}
     if model.env:
         actor["runtime_env"] = {"env_vars": dict(model.env)}

@@ -26,10 +26,13 @@ from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.execution import run
+from llm_serve.models.footprint import estimate
 
 log = logging.getLogger("ray.serve")
 
 _RETRY_S = 0.2
+_FETCHED = ("weights", "warmup")
+"""Stages of a load that come after the download."""
 _PIECE = 1 << 20
 """Bytes of one message to the ingress at most: Ray's messages by value end at 4 MiB."""
 STARTED = b""
@@ -45,6 +48,8 @@ class Model:
 
     async def __init__(self, config: ModelConfig) -> None:  # type: ignore[misc]  # Ray awaits it
         self._backend = create(config)
+        self._config = config
+        self._sizing: asyncio.Task[None] | None = None
         self._max_running = config.max_running
         context = serve.get_replica_context()
         # For an engine's own processes that join Ray: this cluster, not one that they find.
@@ -127,9 +132,17 @@ class Model:
 
     def _progressed(self, progress: LoadProgress) -> None:
         if self._report.state == "loading":
+            if self._sizing is None and progress.stage in _FETCHED:
+                self._sizing = self._loop.create_task(self._size())
             if progress.fraction is not None:
                 progress = replace(progress, fraction=round(progress.fraction, 2))
             self._tell(replace(self._report, progress=progress))
+
+    async def _size(self) -> None:
+        """The files are there, so what the model will take can be told before it takes it."""
+        size = await asyncio.to_thread(estimate, self._config, here=True)
+        if self._report.state == "loading":
+            self._tell(replace(self._report, estimate=size))
 
     def _tell(self, report: ReplicaReport) -> None:
         if report != self._report:

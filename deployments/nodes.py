@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,22 +11,43 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from llm_serve.config import Config, EchoEngine, ModelConfig, PassedOn, TransformersEngine
+from llm_serve.residency.budget import is_accelerator
 
 _UNKNOWN_GPU_BYTES = 2**40
 """A GPU whose memory its node does not tell counts as roomy."""
 
 
-def gpus_of(model: ModelConfig) -> float:
-    """GPUs of one replica: as configured, else one where the cluster has any."""
-    if model.num_gpus is not None:
-        return model.num_gpus
-    if isinstance(model.engine, EchoEngine):
-        return 0
-    if isinstance(model.engine, TransformersEngine) and model.engine.device in ("cpu", "mps"):
-        return 0
-    if not ray.is_initialized() or ray.cluster_resources().get("GPU", 0) < 1:
-        return 0
-    return model.engine.gpus if isinstance(model.engine, PassedOn) else 1
+def with_gpus(config: Config) -> Config:
+    """The configuration with `num_gpus` of every model filled in: where that is null, one or what
+    the engine needs, if the cluster has any now. Asked once for each deployment, so that Ray, the
+    director and the replicas agree whatever joins later."""
+    there = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
+
+    def filled(model: ModelConfig) -> ModelConfig:
+        if model.num_gpus is not None:
+            return model
+        return model.model_copy(update={"num_gpus": gpus_wanted(model) if there else 0})
+
+    return config.model_copy(update={"models": tuple(filled(m) for m in config.models)})
+
+
+def gpus_wanted(model: ModelConfig) -> float:
+    """GPUs that a replica takes where there are some, and nothing is configured."""
+    match model.engine:
+        case EchoEngine() | TransformersEngine(device="cpu" | "mps"):
+            return 0
+        case PassedOn():
+            return model.engine.gpus
+        case _:
+            return 1
+
+
+def left_behind(config: Config, before: Iterable[str], now: Iterable[str]) -> list[str]:
+    """The models that run without GPUs though their engine would take some, where the first ones
+    have joined between these two lists of bins."""
+    if any(is_accelerator(b) for b in before) or not any(is_accelerator(b) for b in now):
+        return []
+    return [m.id for m in config.models if not m.num_gpus and gpus_wanted(m)]
 
 
 def my_bins() -> tuple[str, ...]:

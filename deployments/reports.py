@@ -35,6 +35,9 @@ class ReplicaReport:
     info: ModelInfo | None = None
     memory: NodeMemory | None = field(default=None, compare=False)
     """Of its node, when it said this."""
+    estimate: int | None = None
+    """Bytes that it will take, from the files once they are there: the director's own guess may be
+    older than the download, or made on another machine."""
     load_s: float = 0.0
     """Seconds from the permission to load until it was ready."""
 

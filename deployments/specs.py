@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from deployments.nodes import gpus_of
 from llm_serve.config import Config, ModelConfig
 from llm_serve.models.footprint import estimate
 from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
@@ -40,7 +39,7 @@ def _spec(model: ModelConfig) -> ModelSpec:
     """A replica with GPUs takes them, one bin each or a part of one; else the memory of its node.
 
     The host memory of a replica that has GPUs is not counted."""
-    gpus = gpus_of(model)
+    gpus = model.num_gpus or 0
     declared = model.footprint_gb
     return ModelSpec(
         model=model.id,

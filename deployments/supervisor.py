@@ -117,6 +117,19 @@ class Supervisor:
                     return health
             time.sleep(_LOOK_S / 2)
 
+    def _wait_again(self) -> None:
+        """Until an ingress serves, whatever its models do: under endless switching no moment comes
+        without a load. Raises StartFailed and Broken, the latter for silence too: what has served
+        before takes no minute to do so again, whereas the first start may import and fetch."""
+        self._answered = time.monotonic()
+        while True:
+            self._raise_if_failed()
+            self._raise_if_broken()
+            health = self._health_or_silence()
+            if health is not None and health["status"] != "starting":
+                return
+            time.sleep(_LOOK_S / 2)
+
     def watch(self, say: Callable[[str], None]) -> None:
         """Never returns: restarts Ray as often as it may. Raises StartFailed past the bound."""
         while True:
@@ -188,7 +201,7 @@ class Supervisor:
                 time.sleep(min(_LONGEST_PAUSE_S, 2.0 ** (count - 2)))
             try:
                 self.start()
-                self.wait()
+                self._wait_again()
             except (StartFailed, Broken) as error:
                 why = str(error).rstrip(".")
                 continue
@@ -220,10 +233,16 @@ class Supervisor:
         if now - self._asked < _PROBE_S:
             return
         self._asked = now
-        if self.probe.health() is not None:
+        self._health_or_silence()
+
+    def _health_or_silence(self) -> Health | None:
+        """`/healthz`. Raises Broken where it has not answered for too long."""
+        health = self.probe.health()
+        if health is not None:
             self._answered = time.monotonic()
-        elif now - self._answered > _SILENCE_S:
+        elif time.monotonic() - self._answered > _SILENCE_S:
             raise Broken(f"no ingress has answered for {_SILENCE_S:.0f} s")
+        return health
 
     def _work(self) -> int:
         health = self.probe.health()

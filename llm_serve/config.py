@@ -205,7 +205,8 @@ class ModelConfig(_Tree):
         None,
         ge=0,
         le=64,
-        description="null: where the cluster has GPUs, 1 or what the engine's parallel sizes need.",
+        description="null: where the cluster has GPUs when it is deployed, 1 or what the engine's "
+        "parallel sizes need.",
     )
 
     @field_validator("num_gpus")

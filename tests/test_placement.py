@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_serve.config import ModelConfig, VllmEngine
+from llm_serve.config import Config, ModelConfig, VllmEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's import of itself
 
@@ -67,3 +67,48 @@ def test_the_environment_reaches_the_engine() -> None:
     options = placement(backend="vllm", env={"VLLM_USE_V1": "1"})
     assert options["ray_actor_options"]["runtime_env"] == {"env_vars": {"VLLM_USE_V1": "1"}}
     assert "runtime_env" not in placement(backend="vllm")["ray_actor_options"]
+
+
+# -- num_gpus: null ------------------------------------------------------------------------------
+
+
+def resolved(monkeypatch: pytest.MonkeyPatch, gpus: int) -> list[float | None]:
+    from deployments import nodes
+
+    monkeypatch.setattr(nodes.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(nodes.ray, "cluster_resources", lambda: {"GPU": gpus} if gpus else {})
+    models = [
+        {"id": "t"},
+        {"id": "cpu", "engine": {"device": "cpu"}},
+        {"id": "v", "backend": "vllm", "engine": {"tensor_parallel_size": 2}},
+        {"id": "e", "backend": "echo"},
+        {"id": "set", "num_gpus": 0.5},
+    ]
+    config = Config.model_validate({"models": models})
+    filled = nodes.with_gpus(config)
+    assert filled.model("t") is filled.models[0], "nothing of the original is carried along"
+    assert nodes.with_gpus(filled) == filled
+    return [m.num_gpus for m in filled.models]
+
+
+def test_gpus_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolved(monkeypatch, gpus=4) == [1, 0, 2, 0, 0.5]
+    assert resolved(monkeypatch, gpus=0) == [0, 0, 0, 0, 0.5]
+
+
+def test_all_get_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ingress hands its configuration to the director, which must not ask the cluster again."""
+    from deployments import graph, nodes
+    from deployments.specs import _spec
+
+    monkeypatch.setattr(nodes.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(nodes.ray, "cluster_resources", dict)
+    config = Config.model_validate({"models": [{"id": "t", "footprint_gb": 1}]})
+    app = graph.build(config)
+    monkeypatch.setattr(nodes.ray, "cluster_resources", lambda: {"GPU": 8})
+    told, models = app._bound_deployment.init_args
+    assert told.models[0].num_gpus == 0
+    deployed = models["t"]._bound_deployment
+    assert deployed.init_args == (told.models[0],)
+    assert not deployed.ray_actor_options["num_gpus"]
+    assert not _spec(told.models[0]).accelerated

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from llm_serve.backends.precision import pick_device, pick_dtype
 from llm_serve.backends.projections import prepare
 from llm_serve.backends.transcript import end_tokens
 from llm_serve.config import TransformersEngine
@@ -68,35 +69,6 @@ def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
         context_length=int(config.max_position_embeddings),
         eos_token_ids=end_tokens(model.generation_config.eos_token_id, tokenizer),
     )
-
-
-def pick_device(wanted: str) -> torch.device:
-    """CUDA, then MPS, then CPU, unless one is asked for."""
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        wanted = next(name for name, available in there.items() if available)
-    if not there[wanted]:
-        raise LoadFailed(f"engine.device is {wanted}, which this machine does not have.")
-    return torch.device(wanted, 0) if wanted == "cuda" else torch.device(wanted)
-
-
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """The narrowest type in which the device is fast and the range is wide enough."""
-    if wanted != "auto":
-        dtype = getattr(torch, wanted)
-        assert isinstance(dtype, torch.dtype)
-        return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "mps":
-        return torch.float16
-    capabilities = torch.cpu.get_capabilities()
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if fast or capabilities.get("bf16") else torch.float32
 
 
 def held_bytes() -> int:

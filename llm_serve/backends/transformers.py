@@ -70,16 +70,17 @@ class TransformersBackend:
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends import checkpoint, continuous, gpu_memory
+            from llm_serve.backends import checkpoint, continuous, gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(
                 "The transformers backend is not installed: pip install 'llm-serve[transformers]'."
             ) from error
         held_before = checkpoint.held_bytes()
         checkpoint.use_threads(self._engine_config.threads)
-        device = checkpoint.pick_device(self._engine_config.device)
+        device = precision.pick_device(self._engine_config.device)
         if device.type == "cuda":
-            gpu_memory.wait_until_free(device, estimate(self._config), self._config.id)
+            needed = estimate(self._config, here=True)
+            gpu_memory.wait_until_free(device, needed, self._config.id)
         self._checkpoint = checkpoint.load(folder, self._config.id, self._engine_config)
         report(LoadProgress("weights", 1.0))
         with checkpoint.explained(self._config.id):

@@ -16,7 +16,7 @@ from llm_serve.models.disk import disk_errors
 from llm_serve.models.folder import BadFolder, check_folder, weights_bytes
 from llm_serve.models.sources import Folder, Hub, Wheel, parse
 
-__all__ = ["cache_root", "is_cached", "parse", "resolve", "weights_bytes"]
+__all__ = ["cache_root", "find", "is_cached", "parse", "resolve", "weights_bytes"]
 
 
 def resolve(model: ModelConfig, report: Report | None = None, *, thorough: bool = False) -> Path:
@@ -43,17 +43,23 @@ def resolve(model: ModelConfig, report: Report | None = None, *, thorough: bool 
 
 def is_cached(model: ModelConfig) -> bool:
     """True where `resolve` will most likely need no network: sizes and headers are checked."""
+    return find(model) is not None
+
+
+def find(model: ModelConfig) -> Path | None:
+    """The folder that `resolve` would give, where it is there by sizes and headers. Only looks:
+    nothing is hashed, fetched, mended or removed."""
     try:
         source = parse(model)
         match source:
             case Folder():
-                return _use(source, model.id).is_dir()
+                return _use(source, model.id)
             case Hub():
-                return hub.find(source) is not None
+                return hub.find(source)
             case Wheel():
                 return wheel.find(source)
     except (ValueError, OSError, LoadFailed):
-        return False
+        return None
 
 
 def _use(source: Folder, model_id: str) -> Path:

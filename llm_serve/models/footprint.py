@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from llm_serve.config import (
@@ -13,8 +12,7 @@ from llm_serve.config import (
     PassedOn,
     TransformersEngine,
 )
-from llm_serve.errors import LoadFailed
-from llm_serve.models import is_cached, resolve, weights_bytes
+from llm_serve.models import find, weights_bytes
 
 Generating = TransformersEngine | PassedOn
 ENGINE_BYTES = 600 * 2**20
@@ -23,37 +21,60 @@ UNKNOWN_BYTES = 4 * 2**30
 """For a model that is not fetched yet, whose size nobody knows; its first load corrects it."""
 
 
-def estimate(model: ModelConfig) -> int:
-    """Bytes of one replica: weights, KV cache, the engine itself. Reads only cached files."""
+def estimate(model: ModelConfig, *, here: bool = False) -> int:
+    """Bytes of one replica: weights, KV cache, the engine itself. Reads cached files, a few KiB of
+    each, and nothing else.
+
+    `here`: it is this machine that runs it, so a dtype that depends on the device is looked up, for
+    which the engine is imported; else that of the checkpoint is taken.
+    """
     if model.footprint_gb is not None:
         return int(model.footprint_gb * 2**30)
     if isinstance(model.engine, EchoEngine):
         return 100 * 2**20
-    if not is_cached(model):
+    folder = find(model)
+    if folder is None:
         return UNKNOWN_BYTES
     try:
-        folder = resolve(model)
-    except LoadFailed:
+        config = json.loads((folder / "config.json").read_text())
+        width = _width(config, model.engine, here=here)
+        weights = weights_bytes(folder) * width // _stored(config)
+        return ENGINE_BYTES + weights + _kv_cache(config, model.engine, width)
+    except (
+        ImportError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # the load will say what is wrong
         return UNKNOWN_BYTES
-    config = json.loads((folder / "config.json").read_text())
-    return ENGINE_BYTES + _weights(folder, config, model.engine) + _kv_cache(config, model.engine)
 
 
-def _width(config: dict[str, Any], engine: Generating) -> int:
-    """Bytes of one number; where the device decides the dtype, that of the checkpoint."""
-    wanted = (
-        engine.dtype if isinstance(engine, TransformersEngine) else engine.arguments.get("dtype")
-    )
-    dtype = str(config.get("dtype", "bfloat16")) if wanted in (None, "auto") else str(wanted)
-    return 4 if dtype in ("float32", "float", "torch.float32") else 2
+def _stored(config: dict[str, Any]) -> int:
+    """Bytes of one number in the files; older ones have another name for the dtype."""
+    text = config.get("text_config", config)
+    dtype = config.get("dtype") or config.get("torch_dtype") or text.get("torch_dtype")
+    return _bytes_of(str(dtype or "bfloat16"))
 
 
-def _weights(folder: Path, config: dict[str, Any], engine: Generating) -> int:
-    stored = 4 if str(config.get("dtype", "")).endswith("float32") else 2
-    return weights_bytes(folder) * _width(config, engine) // stored
+def _bytes_of(dtype: str) -> int:
+    return 4 if dtype.removeprefix("torch.") in ("float32", "float") else 2
 
 
-def _kv_cache(config: dict[str, Any], engine: Generating) -> int:
+def _width(config: dict[str, Any], engine: Generating, *, here: bool) -> int:
+    """Bytes of one number in memory."""
+    if isinstance(engine, PassedOn):
+        wanted = engine.arguments.get("dtype")
+    elif here:
+        from llm_serve.backends.precision import name_of
+
+        wanted = name_of(engine)
+    else:
+        wanted = engine.dtype
+    return _stored(config) if wanted in (None, "auto") else _bytes_of(str(wanted))
+
+
+def _kv_cache(config: dict[str, Any], engine: Generating, width: int) -> int:
     """Keys and values of every layer and KV head, for as many tokens as the cache holds."""
     if isinstance(engine, PassedOn):
         return int(engine.arguments.get("kv_cache_memory_bytes") or VLLM_CPU_CACHE_BYTES)
@@ -62,4 +83,4 @@ def _kv_cache(config: dict[str, Any], engine: Generating) -> int:
     kv_heads = int(text.get("num_key_value_heads") or heads)
     size = int(text.get("head_dim") or (int(text.get("hidden_size", 0)) // max(heads, 1)))
     per_token = 2 * int(text.get("num_hidden_layers", 0)) * kv_heads * size
-    return engine.kv_cache_tokens * per_token * _width(config, engine)
+    return engine.kv_cache_tokens * per_token * width

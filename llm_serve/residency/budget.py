@@ -47,6 +47,15 @@ def known(
     return bins if all(is_accelerator(b) == spec.accelerated for b in bins) else None
 
 
+def held(model: Model) -> dict[str, int]:
+    """Bytes that a model holds, by bin."""
+    sizes: dict[str, int] = {}
+    for share in model.shares:
+        for name, size in share.each.items():
+            sizes[name] = sizes.get(name, 0) + size
+    return sizes
+
+
 class Room:
     """The tallies of one pass over the queue, in bytes by bin.
 

@@ -79,12 +79,14 @@ class Asks:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A replica is loading. `fraction` of this stage in 0..1, or None."""
+    """A replica is loading. `fraction` of this stage in 0..1, or None. `estimate`: bytes that it
+    will take, as its files and its machine have it; None: nothing new."""
 
     model: str
     replica: str
     stage: str
     fraction: float | None = None
+    estimate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Lifecycle:
             model.bury(replica)
         model.shares = []
         model.displaced = 0
+        model.drain_s = now - model.phase_at
         self._enter(model, Phase.UNLOADED, now)
 
     def fail(self, model: Model, reason: str, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -81,6 +82,15 @@ class Strategy(Protocol):
         """
         ...
 
+    def leaves_at(
+        self, victim: Model, waiter: Model, now: float, up_at: float | None = None
+    ) -> float:
+        """When `victim` may be told to leave for `waiter` at the latest, as far as is known.
+
+        `up_at`: when it will be up, if it does not even load yet. Infinity: nobody knows.
+        """
+        ...
+
     def worth(self, victim: Model, now: float) -> float:
         """What is lost when it leaves; the least goes first. Any unit."""
         ...
@@ -98,12 +108,14 @@ class Turns:
     def order(self, queue: Iterable[Model], now: float) -> list[Model]:
         return sorted(queue, key=lambda m: (m.since or 0.0, m.spec.model))
 
+    def idle_after(self, model: Model) -> float:
+        return max(self.knobs.idle_after_s, self.knobs.idle_loads * self.load_s(model))
+
     def busy(self, model: Model, now: float) -> bool:
-        idle_after = max(self.knobs.idle_after_s, self.knobs.idle_loads * self.load_s(model))
         return (
             model.in_flight > 0
             or model.queued > 0
-            or now - model.last_used < idle_after
+            or now - model.last_used < self.idle_after(model)
             or (not model.claimed and model.lease_until > now)
         )
 
@@ -124,9 +136,33 @@ class Turns:
         """Rule 5: whether the wait of `waiter` outweighs what switching costs both."""
         if waiter is None or waiter.since is None:
             return True
+        return now - waiter.since >= self.patience(victim, waiter)
+
+    def patience(self, victim: Model, waiter: Model) -> float:
         cost = self.load_s(waiter) + self.load_s(victim)
-        patience = min(self.knobs.max_wait_s, self.knobs.patience_loads * cost)
-        return now - waiter.since >= patience
+        return min(self.knobs.max_wait_s, self.knobs.patience_loads * cost)
+
+    def leaves_at(
+        self, victim: Model, waiter: Model, now: float, up_at: float | None = None
+    ) -> float:
+        """One that has nothing to do is taken to get nothing more; one that comes up or has just
+        come up, to be busy at once, since somebody waits for it."""
+        if up_at is None and self.may_leave(victim, waiter, now):
+            return now
+        idle_at = math.inf
+        if up_at is not None or victim.phase is Phase.LOADING:
+            if up_at is None:
+                up_at = victim.phase_at + (math.inf if victim.load_s is None else victim.load_s)
+            up_at = settled = max(up_at, now)
+        else:
+            up_at = victim.ready_at
+            settled = up_at if victim.claimed else victim.lease_until
+            settling = now - up_at <= self.knobs.settle_s
+            if not victim.in_flight and not victim.queued and not settling:
+                idle_at = victim.last_used + self.idle_after(victim)
+        since = now if waiter.since is None else waiter.since
+        turn_at = max(up_at + self.knobs.min_residency_s, since + self.patience(victim, waiter))
+        return max(now, settled, up_at + self.knobs.settle_s, min(idle_at, turn_at))
 
     def worth(self, victim: Model, now: float) -> float:
         """Expected reload seconds lost per second of the memory: `load_s / idle_s`.

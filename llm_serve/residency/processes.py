@@ -119,7 +119,7 @@ class Processes:
         )
         model.applicants.pop(event.replica, None)
         if isinstance(event, ev.Up) and event.footprint:
-            model.footprint = max(event.footprint, model.spec.declared)
+            self._measured(model, event.footprint)
         share = life.attach(model, event.replica, bins)
         model.shedding += surplus and not model.leaving
         match event:
@@ -135,10 +135,30 @@ class Processes:
             case ev.Progress(stage=stage, fraction=fraction):
                 if model.phase is Phase.LOADING:
                     model.stage, model.fraction, model.progress_at = stage, fraction, now
+                if event.estimate is not None and not model.measured:
+                    self._estimated(model, event.estimate, now)
             case ev.LoadFailed(reason=reason) if not share.broken:
                 share.broken = True
                 if not share.up and model.phase in (Phase.LOADING, Phase.READY):
                     self._lost(model, share, reason, now)
+
+    def _measured(self, model: Model, footprint: int) -> None:
+        model.footprint = max(footprint, model.spec.declared)
+        model.measured = True
+
+    def _estimated(self, model: Model, estimate: int, now: float) -> None:
+        """Its files have come meanwhile: its shares follow, and what can never fit ends here."""
+        size = max(estimate, model.spec.declared)
+        if size == model.footprint:
+            return
+        model.footprint = size
+        capacity = self._life.capacity
+        for share in model.shares:
+            share.each = budget.share_of(model, share.bins, capacity).each
+        if model.phase is Phase.LOADING:
+            reason = budget.never_fits(model, self._models.values(), capacity, None)
+            if reason is not None:
+                self.fail(model, reason, now)
 
     def _lost(self, model: Model, share: Share, reason: str, now: float) -> None:
         """A load failed: the model's, or that of one replica beside others."""
@@ -194,7 +214,7 @@ class Processes:
     def _observed(self, model: Model, event: ev.Observed, now: float) -> None:
         found = _FOUND_AS[event.state]
         if event.footprint:
-            model.footprint = max(event.footprint, model.spec.declared)
+            self._measured(model, event.footprint)
         if event.load_s is not None:
             model.load_s = event.load_s
         models = self._models.values()

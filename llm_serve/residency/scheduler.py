@@ -54,9 +54,10 @@ class Scheduler:
         self.strategy: Strategy = strategy or Turns(self.knobs)
         self.models: dict[str, Model] = {}
         for spec in models:
-            was = (known or {}).get(spec.model) or Known(spec.footprint, spec.load_s)
-            footprint = max(was.footprint, spec.declared)
-            self.models[spec.model] = Model(spec, footprint, was.load_s, spec.pinned)
+            measured = (known or {}).get(spec.model)
+            was = measured or Known(spec.footprint, spec.load_s)
+            size = max(was.footprint, spec.declared)
+            self.models[spec.model] = Model(spec, size, was.load_s, spec.pinned, bool(measured))
         self._effects: list[Effect] = []
         self.fleet = Fleet()
         self.waiters = Waiters(self.knobs, self._effects.append)

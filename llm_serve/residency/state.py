@@ -109,6 +109,8 @@ class Model:
     footprint: int
     load_s: float | None
     pinned: bool
+    measured: bool = False
+    """Whether `footprint` was measured; an estimate changes it no more."""
     phase: Phase = Phase.UNLOADED
     phase_at: float = 0.0
     generation: int = 0
@@ -135,6 +137,10 @@ class Model:
     """Since when somebody waits for it without a break."""
     reserved: tuple[str, ...] | None = None
     """The bins that it waits for while nobody there can leave yet."""
+    room_at: float = math.inf
+    """When it finds room at the latest, while it waits for its turn; infinity: nobody knows."""
+    drain_s: float | None = None
+    """What its last drain took."""
 
     ready_at: float = 0.0
     last_used: float = 0.0

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from llm_serve.residency import budget
+from llm_serve.residency.forecast import Forecast
 from llm_serve.residency.policy import Knobs, Strategy
 from llm_serve.residency.state import Model, Phase
 
@@ -67,6 +68,7 @@ class Pass:
         self.now = now
         self.doomed: set[str] = set()
         self.plan = Plan()
+        self.forecast = Forecast(self.residents, strategy, now)
 
     def candidates(self) -> list[Model]:
         """Who could leave at all, now or later."""
@@ -92,14 +94,14 @@ class Pass:
         short = {name: size for name, size in shortage.items() if size > 0}
         picked: list[tuple[bool, Model]] = []
         for later, _, _, model in ranked:
-            freed = held(model)
+            freed = budget.held(model)
             if any(short.get(name, 0) > 0 for name in freed):
                 picked.append((later, model))
                 short = {name: size - freed.get(name, 0) for name, size in short.items()}
         if any(size > 0 for size in short.values()):
             return None
         for item in list(reversed(picked)):  # who is not needed after all stays
-            freed = held(item[1])
+            freed = budget.held(item[1])
             if all(short[name] + freed.get(name, 0) <= 0 for name in short):
                 picked.remove(item)
                 short = {name: size + freed.get(name, 0) for name, size in short.items()}
@@ -160,10 +162,13 @@ class Pass:
         model.reserved = None
         if choice is None:
             self.plan.stuck.append(model)
+            self.forecast.waits_behind(model, self.room.capacity, limit)
             return
         for victim in choice.victims:
+            self.forecast.leaves(victim, model)
             self.doomed.add(victim.spec.model)
             self.room.release(victim)
+        self.forecast.finds_room(model, choice.bins if limit is None else self.room.capacity)
         share = budget.share_of(model, choice.bins, self.room.capacity)
         if choice.tier is Tier.START:
             self.room.fill(share)
@@ -185,18 +190,10 @@ class Pass:
         picked = self.pick(over, 0, None) if over else None
         for victim in picked[0] if picked else ():
             if self.strategy.may_leave(victim, None, self.now):
+                self.forecast.leaves(victim, None)
                 self.doomed.add(victim.spec.model)
                 self.room.release(victim)
                 self.plan.relieve.append(victim)
-
-
-def held(model: Model) -> dict[str, int]:
-    """Bytes that a model holds, by bin."""
-    sizes: dict[str, int] = {}
-    for share in model.shares:
-        for name, size in share.each.items():
-            sizes[name] = sizes.get(name, 0) + size
-    return sizes
 
 
 def take(
@@ -209,7 +206,7 @@ def take(
 ) -> Plan:
     """Who starts and who leaves now; `queue`: those that wait, the next one first.
 
-    Changes nothing but `Model.reserved`.
+    Changes nothing but `Model.reserved` and `Model.room_at`.
     """
     run = Pass(models, capacity, strategy, now)
     run.relieve()

@@ -23,19 +23,18 @@ def status_of(model: Model, now: float) -> Status:
     return "queued" if model.demand(now) else "unloaded"
 
 
-def eta_s(model: Model, ahead: Sequence[Model], now: float) -> float | None:
+def eta_s(model: Model, now: float) -> float | None:
     """Seconds until it is ready, from measured loads only; None where one is missing.
 
-    A load takes what it took before; one in the queue also waits for the loads ahead of it.
+    A load takes what it took before; one in the queue waits for room first (`forecast`).
     """
     if model.load_s is None:
         return None
     if model.phase is Phase.LOADING:
         left = model.load_s - (now - model.phase_at)
         return left if left > 0 else None
-    loads = [m.load_s for m in ahead]
-    known = [s for s in loads if s is not None]
-    return sum(known) + model.load_s if len(known) == len(loads) else None
+    left = max(model.room_at - now, 0.0) + model.load_s
+    return left if math.isfinite(left) else None
 
 
 def current_model(models: Iterable[Model]) -> str | None:
@@ -48,8 +47,7 @@ def waiting(
     model: Model, models: Iterable[Model], queue: list[Model], now: float, knobs: Knobs
 ) -> Waiting:
     """What to tell a client that waits for `model`; `queue` is the line, the next one first."""
-    ahead = queue[: queue.index(model)] if model in queue else []
-    eta = eta_s(model, ahead, now)
+    eta = eta_s(model, now)
     retry_after = 2.0 if eta is None else min(max(eta, 1.0), knobs.max_retry_after_s)
     return Waiting(
         model=model.spec.model,
@@ -81,7 +79,6 @@ def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
         if model.phase is Phase.READY:
             return _plain(model.spec.model, "ready", model.up, model.pinned)
     waits = model in queue or model.phase is Phase.LOADING
-    ahead = queue[: queue.index(model)] if model in queue else []
     return ModelStatus(
         model=model.spec.model,
         status=status_of(model, now),
@@ -91,7 +88,7 @@ def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
         progress=model.fraction,
         last_error=model.last_error,
         pinned=model.pinned,
-        eta_s=eta_s(model, ahead, now) if waits else None,
+        eta_s=eta_s(model, now) if waits else None,
         cooldown_s=max(0.0, model.cooldown_until - now),
     )
 

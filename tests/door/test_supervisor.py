@@ -79,8 +79,10 @@ def _over(order: Order, script: str) -> Supervisor:
     return supervisor
 
 
-def _watched(ray: Supervisor) -> tuple[threading.Thread, list[str], list[BaseException]]:
-    said: list[str] = []
+def _watched(
+    ray: Supervisor, said: list[str] | None = None
+) -> tuple[threading.Thread, list[str], list[BaseException]]:
+    said = [] if said is None else said
     ended: list[BaseException] = []
 
     def say(line: str) -> None:
@@ -164,11 +166,39 @@ def test_ingresses_that_fall_silent(ray: Supervisor, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "_PROBE_S", 0.1)
     ray.start()
     ray.wait()
-    answers = iter([None] * 10)
-    monkeypatch.setattr(ray.probe, "health", lambda: next(answers, {"status": "ok"}))
-    _, said, _ = _watched(ray)
+    said: list[str] = []
+    monkeypatch.setattr(ray.probe, "health", lambda: {"status": "ok"} if said else None)
+    _watched(ray, said)
     until(lambda: len(said) == 2, "it serves again")
     assert "no ingress has answered" in said[0]
+
+
+def test_ingresses_that_stay_silent_after_a_restart(
+    ray: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process lives, and nobody answers: no wait without end."""
+    monkeypatch.setattr(module, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(module, "_MOST_RESTARTS", 2)
+    ray.start()
+    ray.wait()
+    monkeypatch.setattr(ray.probe, "health", lambda: None)
+    thread, said, ended = _watched(ray)
+    thread.join(60)
+    (error,) = ended
+    assert isinstance(error, StartFailed)
+    assert "has died again: no ingress has answered" in str(error)
+    assert len(said) == 2, "it never served again"
+
+
+def test_models_that_switch_without_end_do_not_hide_that_it_serves(ray: Supervisor) -> None:
+    ray.start()
+    ray.wait()
+    script = ray.command[2]
+    ray.command = [*ray.command[:2], script.replace('"status": "ok"', '"status": "switching"')]
+    _, said, _ = _watched(ray)
+    _vital(ray).kill()
+    until(lambda: len(said) == 2, "it serves again")
+    assert said[1].startswith("Serving again after ")
 
 
 def test_a_start_that_fails_says_why(order: Order) -> None:

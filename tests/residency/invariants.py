@@ -27,6 +27,11 @@ def need(world: World, name: str, bin_name: str) -> int:
     return world.scheduler.models[name].need(world.capacity[bin_name])
 
 
+def granted(world: World, bin_name: str) -> int:
+    shares = [s for m in world.scheduler.models.values() for s in m.shares]
+    return sum(share.each.get(bin_name, 0) for share in shares)
+
+
 def _rule_1(world: World) -> None:
     used = dict.fromkeys(world.capacity, 0)
     begun = [p for p in world.processes if p.begun]
@@ -34,7 +39,13 @@ def _rule_1(world: World) -> None:
         for name in process.bins:
             used[name] += need(world, process.model, name)
     for name, size in used.items():
-        assert size <= world.capacity[name], f"rule 1: {name} holds {size}"
+        most = max(world.capacity[name], world.overfilled.get(name, 0))
+        assert size <= most, f"rule 1: {name} holds {size}"
+    world.overfilled = {
+        name: min(size, granted(world, name))
+        for name, size in world.overfilled.items()
+        if granted(world, name) > world.capacity[name]
+    }
     limit = world.knobs.max_resident
     assert limit is None or len({p.model for p in begun}) <= limit, "rule 1"
 
@@ -99,6 +110,7 @@ def _would_fit(world: World, head: Model, others: list[Model]) -> bool:
 
 def _up(world: World) -> None:
     for status in world.scheduler.snapshot.models:
+        assert status.eta_s is None or 0 <= status.eta_s < 1e6, "no time that one could wait"
         up = [p for p in world.of(status.model) if p.up]
         assert status.replicas <= len(up), "a replica counts before it is loaded"
         if status.status == "ready":

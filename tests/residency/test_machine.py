@@ -152,6 +152,13 @@ class Machine(RuleBasedStateMachine):
             process = self.world.loading(name)[0]
             self.world.tell(ev.Progress(name, process.replica, "weights", fraction))
 
+    @rule(index=st.integers(0, 99), size=st.sampled_from([10, 55, 90, 130]))
+    def estimated(self, index: int, size: int) -> None:
+        """Its files have come, and are smaller or larger than anybody thought."""
+        self.count("estimated")
+        if name := self.pick(self._loading(), index):
+            self.world.estimated(name, size)
+
     def fail(self, index: int) -> None:
         phases = self.world.scheduler.models
         names = [n for n in self._loading() if phases[n].phase in (Phase.LOADING, Phase.READY)]

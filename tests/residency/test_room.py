@@ -69,6 +69,54 @@ def test_rule_1_who_overfills_a_bin_by_measurement_makes_room() -> None:
     assert len(scheduler.snapshot.ready()) == 1
 
 
+def test_rule_1_an_estimate_is_corrected_once_the_files_are_there() -> None:
+    here = world(ModelSpec("a", 4), ModelSpec("b", 50), ModelSpec("c", 50))
+    here.ask("t", "a", 1000.0)
+    here.estimated("a", 60)
+    here.ask("u", "b", 1000.0)
+    assert here.loads == ["a"], "60 and 50 do not fit, whatever was thought before"
+    here.estimated("a", 10)
+    assert here.loads == ["a", "b"]
+
+
+def test_rule_1_who_overfills_a_bin_by_estimate_makes_room() -> None:
+    here = world(ModelSpec("a", 50), ModelSpec("b", 4), ModelSpec("c", 4))
+    resident(here, "a")
+    here.ask("t", "b", 1000.0)
+    here.wait(1)
+    here.estimated("b", 60)
+    here.ask("u", "c", 1000.0)
+    assert here.loads == ["a", "b"], "nothing new goes there"
+    here.deliver_all()
+    assert here.target["a"].replicas == 0, "it is idle, and the bin holds too much"
+    here.gone("a")
+    assert here.loads == ["a", "b", "c"]
+
+
+def test_rule_1_what_was_measured_or_declared_outlasts_an_estimate() -> None:
+    here = world(ModelSpec("a", 60, max_replicas=2), ModelSpec("b", 30, declared=30))
+    here.scheduler.models["a"].measured = True
+    here.ask("t", "a", 1000.0)
+    here.estimated("a", 4)
+    assert here.scheduler.models["a"].footprint == 60
+    here.ask("u", "b", 1000.0)
+    here.estimated("b", 4)
+    assert here.scheduler.models["b"].footprint == 30
+
+
+def test_rule_1_what_turns_out_never_to_fit_is_said_before_it_fills_the_memory() -> None:
+    here = world(ModelSpec("a", 4), ModelSpec("b", 60))
+    here.ask("t", "a", 1000.0)
+    here.estimated("a", 101)
+    answer = here.answers["t"][0]
+    assert isinstance(answer, Failed)
+    assert "can be freed" in answer.reason
+    assert here.target["a"].replicas == 0
+    here.gone("a")
+    here.ask("u", "b", 1000.0)
+    assert here.loads == ["a", "b"], "nobody else is disturbed"
+
+
 def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
     bins = {"n1/g0": 100, "n2/g0": 100, "n2/g1": 100}
     here = world(ModelSpec("x", 10, fraction=1.0), ModelSpec("d", 150, bins=2), bins=bins)

@@ -29,7 +29,7 @@ from llm_serve.residency.effects import (
     Target,
 )
 from llm_serve.residency.state import Model, Phase
-from tests.residency.invariants import check
+from tests.residency.invariants import check, granted
 
 Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
 
@@ -104,6 +104,8 @@ class World:
         self.late = False
         """Processes that start do not ask at once."""
         self.displaced: list[str] = []
+        self.overfilled: dict[str, int] = {}
+        """Bytes granted in bins that hold more than they may, since an estimate was corrected."""
         self.ingresses = {n: Ingress(n, self.scheduler.snapshot) for n in ingresses}
         if recovered:
             self.tell(ev.Recovered())
@@ -143,6 +145,8 @@ class World:
                 case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
                     self._answered(effect)
         self._drop_the_silent()
+        if isinstance(event, ev.Progress) and event.estimate is not None:
+            self.overfilled = {n: granted(self, n) for n in self.capacity}
         check(self)
         effects = self.effects
         for process in [p for p in self.processes if p.replica in self.newcomers]:
@@ -274,6 +278,14 @@ class World:
                 self.cooldown_until.pop(model, None)
             size = footprint or self.specs[model].footprint
             self.tell(ev.Up(model, process.replica, size, load_s, process.bins))
+
+    def estimated(self, model: str, size: int) -> None:
+        """Its files are there, so its replica can tell what it will take."""
+        process, known = self.loading(model)[0], self.scheduler.models[model]
+        measured = known.footprint if known.measured else None
+        self.tell(ev.Progress(model, process.replica, "weights", estimate=size))
+        right = max(size, known.spec.declared) if measured is None else measured
+        assert known.footprint == right, "rule 1: a measurement wins, an estimate corrects"
 
     def loading(self, model: str) -> list[Process]:
         return [p for p in self.of(model) if p.begun and not p.up and not p.broken]

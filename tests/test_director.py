@@ -1,0 +1,260 @@
+"""The director without Ray: it answers while files are read, whatever the disk does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llm_serve.backends.base import LoadProgress, ModelInfo
+from llm_serve.config import Config
+from llm_serve.residency import effects as fx
+from llm_serve.residency import events as ev
+from tests.support.inprocess import echo
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+A, B = "echo/a", "echo/b"
+NODE = {"n": 100 * 2**30}
+
+
+def config(**model: Any) -> Config:
+    return Config.model_validate({"models": [echo(A, **model), echo(B, **model)]})
+
+
+class World:
+    """What the director meets: a disk that may be slow, a cluster, replicas."""
+
+    def __init__(self) -> None:
+        self.bins = NODE
+        self.actors: dict[str, list[str]] = {}
+        self.disk = threading.Event()
+        self.disk.set()
+        self.readers: set[str] = set()
+        self.failures = 0
+        self.sizes: dict[str, int] = {}
+
+    def read(self) -> None:
+        self.readers.add(threading.current_thread().name)
+        assert self.disk.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise OSError("a stale handle")
+
+    def estimate(self, model: Any) -> int:
+        self.read()
+        return self.sizes.get(model.id, 2**30)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    from deployments import director as module
+    from deployments import specs
+
+    here = World()
+
+    class Survey:
+        seen: set[str]
+        ingresses: set[str]
+
+        def __init__(self, app: str) -> None: ...
+        def hurry(self) -> None: ...
+        def due(self, in_motion: bool) -> bool:
+            return False
+
+        async def replicas(self) -> dict[str, list[str]]:
+            return here.actors
+
+    class Measurements:
+        def known(self, models: Any) -> dict[str, Any]:
+            here.read()
+            return {}
+
+        def keep(self, *measured: Any) -> None:
+            here.read()
+
+    def nobody(*_: Any, **__: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(module, "Survey", Survey)
+    monkeypatch.setattr(module, "Measurements", Measurements)
+    monkeypatch.setattr(module, "GpuMemory", lambda: SimpleNamespace(known={}, look=lambda: None))
+    monkeypatch.setattr(module, "capacity", lambda config, gpus: here.bins)
+    monkeypatch.setattr(module.ray, "get_actor", nobody)
+    monkeypatch.setattr(specs, "estimate", here.estimate)
+    return here
+
+
+@pytest.fixture
+async def director(world: World) -> AsyncIterator[Callable[[], Any]]:
+    from deployments import director as module
+
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(module.Director("app", config()))
+        return made[-1]
+
+    yield make
+    world.disk.set()
+    for one in made:
+        one._work.cancel()
+        one._files.shutdown()
+
+
+def report(state: str, **fields: Any) -> Any:
+    from deployments.reports import ReplicaReport
+
+    return ReplicaReport(A, "a-1", "p", ("n",), state, **fields)
+
+
+async def recovered(director: Any) -> None:
+    await asyncio.wait_for(director._recovered.wait(), 5)
+
+
+async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
+    world: World, director: Callable[[], Any]
+) -> None:
+    world.disk.clear()
+    began = time.monotonic()
+    here = director()
+    held = asyncio.ensure_future(here.ask(ev.Request("t", A, "i", 100.0)))
+    left = asyncio.ensure_future(here.ask(ev.Request("u", B, "i", 100.0)))
+    world.actors = {A: ["a-1"]}
+    await asyncio.sleep(0)
+    assert await here.usage(ev.Usage("i", 1, 0, {A: ev.Use(3)})) == {}
+    ready = report("ready", info=ModelInfo(1, 0, "none", "cpu", "0"))
+    assert not await here.report(ready)
+    await here.bury("p")
+    assert not await here.report(ready), "it lives"
+    await here.cancel("u")
+    assert (await here.grants({}, moving=True)).grants == {}
+    assert time.monotonic() - began < 3
+    assert not held.done()
+    assert not here._recovered.is_set(), "nobody is answered before it knows what runs (rule 9)"
+    world.disk.set()
+    await recovered(here)
+    told = await asyncio.wait_for(held, 5)
+    assert isinstance(told.answer, fx.Admitted)
+    assert left.cancelled()
+    assert here._scheduler.fleet.counts(A) == (3, 0)
+    view = await here.watch(0)
+    assert view.snapshot.ready() == {A}
+    assert A in view.infos
+    assert world.readers == {"files_0"}
+
+
+async def test_a_new_configuration_is_read_beside_the_loop_too(
+    world: World, director: Callable[[], Any]
+) -> None:
+    world.actors = {A: ["a-1"]}
+    here = director()
+    await here.report(report("ready"))
+    await recovered(here)
+    before = (await here.watch(0)).tick
+    watching = asyncio.ensure_future(here.watch(before))
+    await asyncio.sleep(0)
+    world.disk.clear()
+    await here.configure(config(max_queued=7), 1.0)
+    newest = config(max_queued=8)
+    await here.configure(newest, 2.0)
+    await here.configure(config(max_queued=9), 1.5)
+    await here.usage(ev.Usage("i", 1, 0, {}))
+    held = asyncio.ensure_future(here.ask(ev.Request("t", A, "i", 100.0)))
+    await asyncio.sleep(0.2)
+    assert not held.done()
+    world.disk.set()
+    view = await asyncio.wait_for(watching, 5)
+    assert view.snapshot.ready() == {A}, "what runs is never shown as gone meanwhile"
+    assert view.tick > before
+    assert isinstance((await asyncio.wait_for(held, 5)).answer, fx.Admitted)
+    assert here._config == newest
+    assert world.readers == {"files_0"}
+
+
+async def test_a_disk_that_fails_is_asked_again(world: World, director: Callable[[], Any]) -> None:
+    world.failures = 2
+    await recovered(director())
+    assert not world.failures
+
+
+async def test_measurements_are_kept_beside_the_loop(
+    world: World, director: Callable[[], Any]
+) -> None:
+    here = director()
+    await recovered(here)
+    world.readers.clear()
+    world.disk.clear()
+    await asyncio.wait_for(here.report(report("ready", load_s=3.0)), 1)
+    world.disk.set()
+    here._files.shutdown()
+    assert world.readers == {"files_0"}
+
+
+async def test_an_estimate_of_the_replica_corrects_that_of_the_director(
+    world: World, director: Callable[[], Any]
+) -> None:
+    here = director()
+    await recovered(here)
+    asked = asyncio.ensure_future(here.ask(ev.Request("t", A, "i", 100.0)))
+    assert await here.report(report("waiting"))
+    weights = LoadProgress("weights")
+    await here.report(report("loading", progress=weights, estimate=5 * 2**30))
+    assert here._scheduler.models[A].footprint == 5 * 2**30
+    world.actors = {A: ["a-1"]}
+    await here.configure(config(max_queued=7), 1.0)
+    await recovered(here)
+    assert here._scheduler.models[A].footprint == 5 * 2**30, "it is not told twice"
+    asked.cancel()
+
+
+async def test_gpus_that_join_later_are_pointed_out_once(
+    world: World, director: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    here = director()
+    models = [
+        {"id": "m/gpu", "num_gpus": 0, "footprint_gb": 1},
+        {"id": "m/cpu", "num_gpus": 0, "footprint_gb": 1, "engine": {"device": "cpu"}},
+        echo(A),
+    ]
+    await here.configure(Config.model_validate({"models": models}), 1.0)
+    await recovered(here)
+    world.bins = {**NODE, "n/gpu0": 2**34}
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        for _ in range(2):
+            here._counted = 0.0
+            await here._count_nodes()
+    (said,) = [r.getMessage() for r in caplog.records if "GPUs have joined" in r.getMessage()]
+    assert "run without: m/gpu. Where" in said
+    assert "set num_gpus, or deploy again" in said
+
+
+async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from deployments import model
+
+    looked: list[bool] = []
+
+    def estimate(config: Any, *, here: bool) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        looked.append(here)
+        return 5
+
+    monkeypatch.setattr(model, "estimate", estimate)
+    replica = object.__new__(model.Model)
+    replica._config, replica._report = config().models[0], report("loading")
+    replica._sizing, replica._changed = None, asyncio.Event()
+    monkeypatch.setattr(model.Model, "__del__", lambda self: None)
+    replica._progressed(LoadProgress("download", 0.5))
+    assert replica._sizing is None, "nothing is there yet"
+    replica._loop = asyncio.get_running_loop()
+    replica._progressed(LoadProgress("weights", 0.0))
+    replica._progressed(LoadProgress("weights", 1.0))
+    await replica._sizing
+    assert (replica._report.estimate, looked) == (5, [True])
