@@ -41,6 +41,7 @@ _POLL_S = 0.1
 _STOP_GRACE_S = 3.0
 _DIRECTOR_S = 5.0
 _VITAL = ("gcs_server", "raylet")
+_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 
 
 class StartFailed(Exception):
@@ -143,6 +144,14 @@ class Cluster:
         if application is not None and application.status == "DEPLOY_FAILED":
             raise StartFailed(_last_line(application.message))
         return application is not None and application.status == "RUNNING"
+
+    def has_controller(self) -> bool:
+        """Whether Ray runs the Serve controller, or will start it again. One whose constructor
+        raised is gone for good, and with it every change of what runs."""
+        from ray.util import list_named_actors
+
+        actors = list_named_actors(all_namespaces=True)
+        return any(actor["name"] == _CONTROLLER for actor in actors)
 
     def drain(self) -> None:
         """From here on every new request is refused; those that run go on."""

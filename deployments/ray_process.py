@@ -6,6 +6,7 @@ first line of its input is the `Order`; it then says what happens, a JSON object
     {"event": "ray", "logs": ..., "dashboard": ..., "token": ..., "vital": {NAME: PID}}
     {"event": "deployed"}                    the application runs
     {"event": "failed", "reason": ...}       it never will; the process ends
+    {"event": "lost", "what": ...}           an actor that Ray does not start again any more
     {"event": "draining"}                    the answer to `drain`
 
 and obeys one word a line: `drain`. It stops all that it started when its input ends.
@@ -34,6 +35,7 @@ from llm_serve.processes import adopt_orphans, end_all
 log = logging.getLogger("llm_serve.ray_process")
 DISK_FULL = "The disk is full; Ray needs room for its logs. Free some and try again."
 _LOOK_S = 0.2
+_ACTORS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,16 @@ def _serve(cluster: Cluster, reporter: Reporter) -> None:
     commands = threading.Thread(target=_obey, args=(cluster, reporter), daemon=True)
     commands.start()
     deployed = False
+    looked = time.monotonic()
     with warm_worker(cluster.warm_folder):
         while commands.is_alive():
             if not deployed and cluster.is_deployed():
                 deployed = True
                 reporter.say("deployed")
+            if deployed and time.monotonic() - looked > _ACTORS_S:
+                looked = time.monotonic()
+                if not cluster.has_controller():
+                    reporter.say("lost", what="Serve controller")
             time.sleep(_LOOK_S)
 
 

@@ -225,6 +225,8 @@ class Supervisor:
         for name, process in self._vital.items():
             if not lives(process):
                 raise Broken(f"its {name} has ended")
+        if lost := self._said.get("lost"):
+            raise Broken(f"its {lost['what']} does not start any more")
         if self._dashboard is not None:
             self._dashboard.mend()
 

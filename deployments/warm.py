@@ -2,8 +2,9 @@
 
 Most of a switch to a small model is `import torch, transformers` in a fresh process. Ray gives the
 next replica an idle worker process where it has one in store, the newest first. So we ask Ray for
-one more and tell it what to import (`llm_serve.preload`): the next load starts at once. It costs
-the memory of the imports, and nothing else: no engine is made, nothing is put on an accelerator.
+one more, which imports an engine before it takes work (`llm_serve.preload`): the next load starts
+at once. It costs the memory of the imports, and nothing else: no engine is made, nothing is put on
+an accelerator.
 
 A worker that has run a task will not do, Ray keeps those for tasks (tried with Ray 2.60); and a
 worker that imported torch without a GPU may never see the one that its replica is given, so where
@@ -23,8 +24,7 @@ from typing import Any
 import psutil
 
 from llm_serve.config import Config
-from llm_serve.preload import DONE, FOLDER, is_idle
-from llm_serve.processes import descendants
+from llm_serve.preload import DONE, FOLDER, ORDER
 
 log = logging.getLogger("llm_serve.warm")
 _LOOK_S = 0.5
@@ -115,19 +115,19 @@ class _Keeper:
                 worker.terminate()
 
     def _prepare(self, raylet: _Raylet) -> psutil.Process | None:
-        """A new idle worker that has imported everything; None when that took too long."""
-        began, deadline = time.time(), time.monotonic() + _PATIENCE_S
+        """A worker that has imported everything; None when that took too long."""
+        new = self._folder / "new"
+        new.write_text("\n".join(_MODULES))
+        new.rename(self._folder / ORDER)
         raylet.start_worker()
+        deadline = time.monotonic() + _PATIENCE_S
         worker: psutil.Process | None = None
-        while not self._stop.wait(_LOOK_S) and time.monotonic() < deadline:
-            if worker is None:
-                worker = _idle_since(began)
-                if worker is not None:
-                    (self._folder / f"{worker.pid}").write_text("\n".join(_MODULES))
-            elif (self._folder / f"{worker.pid}{DONE}").exists() or not _still_idle(worker):
-                break
-        for order in self._folder.iterdir() if worker is not None else ():
-            order.unlink()
+        while worker is None and time.monotonic() < deadline and not self._stop.wait(_LOOK_S):
+            for done in self._folder.glob(f"*{DONE}"):
+                with suppress(psutil.NoSuchProcess):
+                    worker = psutil.Process(int(done.stem))
+        for left in self._folder.iterdir():
+            left.unlink(missing_ok=True)
         return worker
 
 
@@ -154,19 +154,10 @@ class _Raylet:
         self._stub.PrestartWorkers(request, timeout=5)
 
 
-def _idle_since(began: float) -> psutil.Process | None:
-    """The newest idle worker that was started after `began`, in Unix seconds."""
-    found = []
-    for process in descendants():
-        with suppress(psutil.Error):
-            if process.create_time() >= began - 1 and is_idle(process):
-                found.append(process)
-    return max(found, key=lambda process: process.create_time(), default=None)
-
-
 def _still_idle(worker: psutil.Process) -> bool:
+    """Whether Ray has the worker in store: it says so in the title."""
     try:
-        return worker.is_running() and is_idle(worker)
+        return worker.is_running() and "IDLE" in "".join(worker.cmdline())
     except psutil.Error:
         return False
 

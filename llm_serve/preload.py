@@ -1,8 +1,9 @@
-"""In every Ray worker of ours: imports what it is told to while the worker is idle.
+"""In every Ray worker of ours: imports an engine before the worker takes work, if it is told to.
 
-Ray imports this module when a worker process starts (`preload_python_modules`). `deployments.warm`
-then writes the names of modules into a file that carries the worker's pid. A worker that becomes
-somebody's process, or whose file never comes, imports nothing.
+Ray imports this module in the main thread of a worker process that starts, and only then lets the
+worker take work (`preload_python_modules`). One that finds the order of `deployments.warm` takes it
+and imports what it names. No thread does: where two threads import one package, each may find the
+other's half-imported modules, and a Serve controller that started in such a worker failed for ever.
 """
 
 from __future__ import annotations
@@ -10,42 +11,34 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 FOLDER = "LLM_SERVE_WARM"
-"""The environment variable with the folder of those files; unset: nothing happens."""
+"""The environment variable with the folder of the order; unset: nothing happens."""
+ORDER = "order"
+"""The file with the names of modules; who takes it renames it to its process id."""
 DONE = ".done"
-_LOOK_S = 0.2
+"""The suffix of that file once all is imported."""
 log = logging.getLogger("llm_serve.warm")
 
 
-def is_idle(process: psutil.Process) -> bool:
-    """Whether Ray has this worker in store: it says so in the title."""
-    return "IDLE" in "".join(process.cmdline())
-
-
-def _obey(order: Path) -> None:
-    process = psutil.Process()
-    time.sleep(_LOOK_S)  # the title is not there at once
-    while is_idle(process):
-        if order.exists():
-            for module in order.read_text().split():
-                importlib.import_module(module)
-            order.rename(order.with_suffix(DONE))
-            return
-        time.sleep(_LOOK_S)
-
-
-def _run(order: Path) -> None:
+def obey(folder: Path) -> None:
+    """Takes the order if there is one. Never raises: a worker that stays cold works as well."""
+    mine = folder / f"{os.getpid()}"
     try:
-        _obey(order)
+        (folder / ORDER).rename(mine)
+    except OSError:  # another worker has it, or there is none
+        return
+    try:
+        for module in mine.read_text().split():
+            importlib.import_module(module)
     except Exception:
         log.exception("this worker stays cold")
+        mine.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # nobody waits for it any more
+        mine.rename(mine.with_suffix(DONE))
 
 
-if folder := os.environ.get(FOLDER):
-    threading.Thread(target=_run, args=(Path(folder) / f"{os.getpid()}",), daemon=True).start()
+if chosen := os.environ.get(FOLDER):
+    obey(Path(chosen))

@@ -10,6 +10,7 @@ import yaml
 from yaml.reader import ReaderError
 
 Loc = tuple[int | str, ...]
+_DATE = "tag:yaml.org,2002:timestamp"
 DEEPEST = 64
 MOST = 100_000
 
@@ -100,6 +101,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
+            # Packages that vLLM imports make PyYAML take dates for text.
+            if isinstance(node, yaml.ScalarNode) and node.tag == _DATE:
+                return self.construct_yaml_timestamp(node)
             return super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
@@ -108,10 +112,6 @@ class _Loader(yaml.SafeLoader):
             _refuse(
                 f"this cannot be read as {kind}; put it in quotes if it is text", node.start_mark
             )
-
-
-# Explicit, since packages that vLLM imports make text of every date in PyYAML's own loader.
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_timestamp)
 
 
 def _refuse(what: str, mark: Any) -> Never:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from llm_serve.errors import Conflict, NotReady
 from tests.cli.files import write
-from tests.cli.processes import Server
+from tests.cli.processes import Server, environment
 from tests.support.client import CHAT, Api, check, refused, user
 from tests.support.inprocess import echo
 from tests.support.streaming import live
@@ -130,3 +132,26 @@ def test_ray_is_started_anew_when_it_has_died(server: Server, api: Api, who: str
     server.send(signal.SIGTERM)
     assert server.wait(30) == 0
     assert [p for p in server.left(5) if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_ray_is_started_anew_when_its_controller_is_gone_for_good(
+    server: Server, api: Api, tmp_path: Path
+) -> None:
+    """Without it ready models answer, and nothing is ever loaded again."""
+    (raylet,) = [p for p in server.note() if p.is_running() and p.name() == "raylet"]
+    (address,) = [a.partition("=")[2] for a in raylet.cmdline() if a.startswith("--gcs-address=")]
+    command = [sys.executable, "-c", _KILL_FOR_GOOD, address]
+    driver = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+    subprocess.run(command, env={**environment(tmp_path), **driver}, check=True, timeout=60)
+    assert "its Serve controller does not start any more" in server.until("Ray has died")
+    server.until("Serving again after")
+    body = {"model": "echo/slow", "messages": user("here")}
+    answer = api.post(CHAT, body, headers={"prefer": "wait=60"})
+    assert answer.json()["choices"][0]["message"]["content"] == "here"
+
+
+_KILL_FOR_GOOD = """
+import sys, ray
+ray.init(sys.argv[1], namespace="serve", log_to_driver=False)
+ray.kill(ray.get_actor("SERVE_CONTROLLER_ACTOR"), no_restart=True)
+"""
