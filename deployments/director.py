@@ -20,7 +20,7 @@ from typing import Any
 import ray
 
 from deployments.autoscaling import Granted, Grants
-from deployments.deaths import here, look, reason
+from deployments.deaths import ENDED, here, look, reason
 from deployments.nodes import GpuMemory, capacity, left_behind
 from deployments.reports import (
     REPORT_PERIOD_S,
@@ -79,6 +79,9 @@ class Director:
         self._grants: Grants = {}
         self._applied: dict[str, int] = {}
         self._reports: dict[str, ReplicaReport] = {}
+        self._unheard: dict[str, str] = {}
+        """Replicas that ran when this director began and have not reported since, with their
+        models."""
         self._news = asyncio.Event()
         self._recovered = asyncio.Event()
         """Until then nobody is answered, and the ingresses route by what they know."""
@@ -204,6 +207,7 @@ class Director:
         answered when it may, or after a while."""
         before = self._reports.get(report.actor)
         self._reports[report.actor] = report
+        self._unheard.pop(report.actor, None)
         if before is None:
             self._finding = asyncio.get_running_loop().create_task(self._find(report.actor))
         if report.info is not None and self._infos.get(report.model) != report.info:
@@ -256,8 +260,11 @@ class Director:
             if not missing or time.monotonic() > deadline:
                 break
             await asyncio.sleep(TICK_S)
+        self._unheard.clear()
         for model, actors in running.items():
             for actor in actors:
+                if actor not in self._reports:
+                    self._unheard[actor] = model
                 observed = _observed(model, actor, self._reports.get(actor))
                 if observed is not None:
                     self._handle(observed)
@@ -279,11 +286,9 @@ class Director:
         known = list(self._reports)  # one that reports from here on may be too new for the survey
         running = await self._survey.replicas()
         for actor in [a for a in known if a not in self._survey.seen]:
-            self._may_load.discard(actor)
-            self._doubted.discard(actor)
-            handle, report = self._actors.pop(actor, None), self._reports.pop(actor, None)
-            if report is not None and self._grants.get(report.model, (0, 0))[0]:
-                self._handle(ev.Died(report.model, actor, await self._reason(report, handle)))
+            await self._gone(actor)
+        for actor in [a for a in self._unheard if a not in self._survey.seen]:
+            self._handle(ev.Died(self._unheard.pop(actor), actor, ENDED))
         for ingress in ingresses - self._survey.ingresses - {""}:
             self._handle(ev.IngressGone(ingress))
         for model, (_, generation) in list(self._grants.items()):
@@ -291,6 +296,17 @@ class Director:
             if applied.get(model) == generation or self._config.model(model) is None:
                 actors = tuple(running.get(model, ()))
                 self._handle(ev.Running(model, generation - self._epoch, actors))
+
+    async def _gone(self, actor: str) -> None:
+        """The process of a replica has ended. Why is asked only where it was to run: else it was
+        drained, or had not been let in."""
+        self._may_load.discard(actor)
+        self._doubted.discard(actor)
+        handle, report = self._actors.pop(actor, None), self._reports.pop(actor, None)
+        if report is not None:
+            granted = self._grants.get(report.model, (0, 0))[0]
+            reason = await self._reason(report, handle) if granted else ENDED
+            self._handle(ev.Died(report.model, actor, reason))
 
     async def _reason(self, dead: ReplicaReport, handle: Any) -> str:
         """Why a replica's process has ended."""

@@ -33,6 +33,7 @@ class World:
     def __init__(self) -> None:
         self.bins = NODE
         self.actors: dict[str, list[str]] = {}
+        self.looking = False
         self.disk = threading.Event()
         self.disk.set()
         self.readers: set[str] = set()
@@ -65,9 +66,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         def __init__(self, app: str) -> None: ...
         def hurry(self) -> None: ...
         def due(self, in_motion: bool) -> bool:
-            return False
+            return here.looking
 
         async def replicas(self) -> dict[str, list[str]]:
+            self.seen = {actor for actors in here.actors.values() for actor in actors}
+            self.ingresses = {"i"}
             return here.actors
 
     class Measurements:
@@ -107,10 +110,26 @@ async def director(world: World) -> AsyncIterator[Callable[[], Any]]:
         one._files.shutdown()
 
 
-def report(state: str, **fields: Any) -> Any:
+def report(state: str, actor: str = "a-1", **fields: Any) -> Any:
     from deployments.reports import ReplicaReport
 
-    return ReplicaReport(A, "a-1", "p", ("n",), state, **fields)
+    return ReplicaReport(A, actor, "p", ("n",), state, **fields)
+
+
+async def loads(director: Any, world: World, actor: str) -> bool:
+    """Whether a new replica may load, soon after somebody came to wait for its model."""
+    await director.usage(ev.Usage("i", 1, 0, {}))
+    held = asyncio.ensure_future(director.ask(ev.Request("t", A, "i", 100.0)))
+    world.actors = {A: [actor]}
+    try:
+        async with asyncio.timeout(3):
+            while not await director.report(report("waiting", actor)):
+                continue
+            return True
+    except TimeoutError:
+        return False
+    finally:
+        held.cancel()
 
 
 async def recovered(director: Any) -> None:
@@ -258,3 +277,33 @@ async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
     replica._progressed(LoadProgress("weights", 1.0))
     await replica._sizing
     assert (replica._report.estimate, looked) == (5, [True])
+
+
+async def test_one_that_waited_in_vain_and_died_takes_no_place(
+    world: World, director: Callable[[], Any]
+) -> None:
+    """Nobody wanted its model then; the next one to be started is let in."""
+    here = director()
+    await recovered(here)
+    world.looking = True
+    world.actors = {A: ["a-1"]}
+    assert not await here.report(report("waiting"))
+    world.actors = {}
+    async with asyncio.timeout(5):
+        while here._reports:  # until it has looked
+            await asyncio.sleep(0.01)
+    assert await loads(here, world, "a-2")
+
+
+async def test_one_that_never_reported_and_died_takes_no_place(
+    world: World, director: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new director takes it for one that loads; killed, it is not waited for."""
+    from deployments import director as module
+
+    monkeypatch.setattr(module, "RECOVERY_S", 0.2)
+    world.actors = {A: ["a-1"]}
+    here = director()
+    await recovered(here)
+    world.looking = True
+    assert await loads(here, world, "a-2")

@@ -113,7 +113,8 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A replica's process ended and nobody asked for it. Ray starts another by itself."""
+    """A replica's process ended. Where its model's target is above 0, Ray starts another by
+    itself."""
 
     model: str
     replica: str

@@ -32,12 +32,11 @@ class Baseline:
             for kind, count in now.kinds.items()
             if count > self.kinds[kind]
         ]
-        more += [
-            f"{kind} has {count} descriptors, {self.descriptors[kind]} at the start"
-            for kind, count in now.descriptors.items()
-            if count > self.descriptors[kind] * 1.25 + SPARE_DESCRIPTORS
-            and not (kind == LOG_MONITOR and count < self.descriptors[kind] + SPARE_LOGS)
-        ]
+        for kind, count in now.descriptors.items():
+            before = self.descriptors.get(kind, 0)
+            spare = SPARE_LOGS if kind == LOG_MONITOR else before / 4 + SPARE_DESCRIPTORS
+            if count > before + spare:
+                more.append(f"{kind} has {count} descriptors, {before} at the start")
         if now.folders > self.folders:
             more.append(f"{now.folders} folders, {self.folders} at the start")
         if len(now.files) > len(self.files) + SPARE_FILES:
