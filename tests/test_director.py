@@ -17,6 +17,7 @@ from llm_serve.config import Config
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from tests.support.inprocess import echo
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 A, B = "echo/a", "echo/b"
@@ -289,9 +290,7 @@ async def test_one_that_waited_in_vain_and_died_takes_no_place(
     world.actors = {A: ["a-1"]}
     assert not await here.report(report("waiting"))
     world.actors = {}
-    async with asyncio.timeout(5):
-        while here._reports:  # until it has looked
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: not here._reports, "it has looked")
     assert await loads(here, world, "a-2")
 
 
