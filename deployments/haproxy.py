@@ -12,7 +12,9 @@ template no longer has it. What is edited:
   connection closed: there HAProxy 2.8 knows its built-in HTML, or nothing.
 - Clients that are slow to send their headers are let go, and no address takes every connection.
 - A connection to an ingress carries one request: when an ingress dies with a request that came on
-  a connection that was used before, HAProxy closes the client's, too, and says nothing.
+  a connection that was used before, HAProxy closes the client's, too, and says nothing. The ingress
+  is not told so: it would close before it has read the rest of a body that it refused, and what it
+  said would be lost.
 - Request bodies are not spliced: HAProxy 2.8 does not see a client leave before the first byte of
   its answer when they are, and the engine would work for nobody.
 - Requests are not written to the machine's syslog, unless RAY_SERVE_HAPROXY_LOG_TARGET asks for it.
@@ -186,7 +188,7 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
         config,
         "reuse of connections",
         r"^ *http-reuse always$",
-        "    http-reuse never\n    option http-server-close",
+        "    http-reuse never\n    option http-server-close\n    option http-pretend-keepalive",
         optional=not has_servers(config),
     )
     config = _replace(config, "option splice-request", r"^ *option splice-request\n", "")

@@ -125,8 +125,10 @@ def whole(config: dict[str, Any]) -> Iterator[Whole]:
         server.server.until("Ctrl-C stops", START_S)
         yield server
     finally:
+        if server.server.process.is_running():
+            server.server.process.kill()
+        server.server.process.wait(10)  # by the object that started it, which would miss it else
         server.family.end()
-        server.server.process.wait(10)
         server.server.process.stdout.close()
         for folder in (server.home, server.temporary):
             shutil.rmtree(folder, ignore_errors=True)
