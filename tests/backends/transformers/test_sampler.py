@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llm_serve.backends.sampler import CANDIDATES, Sampler, Sequence, choose  # noqa: E402
 from transformers.generation.logits_process import (  # noqa: E402
     MinPLogitsWarper,
     TopKLogitsWarper,
@@ -18,7 +19,6 @@ from transformers.generation.logits_process import (  # noqa: E402
 )
 
 from llm_serve.backends.base import Sampling  # noqa: E402
-from llm_serve.backends.sampler import CANDIDATES, Sampler, Sequence, choose  # noqa: E402
 
 VOCABULARY = 4096
 
