@@ -7,6 +7,7 @@ through a queue; it hands the tokens of a step to the event loop in one call.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from llm_serve.backends.transformers.pages import PAGE_TOKENS, Pages
 from llm_serve.backends.transformers.step import Runner
 from llm_serve.errors import EngineDied, InternalError, ServeError
 
+log = logging.getLogger("llm_serve.backends.transformers")
 Sink = Callable[[bool, ServeError | None], None]
 """Is told that a request has more tokens: whether it has finished, and whether it failed."""
 
@@ -144,6 +146,8 @@ class Engine:
                     self._take_in()
                     if self._scheduler.active and self._open:
                         self._step()
+        except Exception:
+            log.exception("The engine has stopped.")
         finally:
             # First closed, then told: who submits in between sees one or the other.
             self._open = False

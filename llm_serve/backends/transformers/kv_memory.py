@@ -97,8 +97,8 @@ def keeps_meaning(model: PreTrainedModel) -> bool:
 
 class KvMemory:
     """Keys and values of every layer, `[slots, heads, size]`, in one block of memory: a machine
-    that has not enough refuses it whole. Page p is slots p * PAGE_TOKENS and on; the slots of page
-    0 stay zero, for what pads a batch."""
+    that has not enough refuses it whole. Page p is slots p * PAGE_TOKENS and on; those of page 0
+    stay zero, for what pads a batch."""
 
     def __init__(self, layers: list[Layer], pages: int, device: torch.device) -> None:
         self.layers = layers
@@ -109,11 +109,13 @@ class KvMemory:
             for size in (layer.key_size, layer.value_size)
         ]
         sizes = [math.prod(shape) for shape in shapes]
-        # Zeros are given page by page as they are touched; and stale bits could be read as NaN.
-        self._block = torch.zeros(sum(sizes), dtype=layers[0].dtype, device=device)
+        # On a CPU, pages of it become resident when they are first written.
+        self._block = torch.empty(sum(sizes), dtype=layers[0].dtype, device=device)
         tensors = [
             part.view(shape) for part, shape in zip(self._block.split(sizes), shapes, strict=True)
         ]
+        for tensor in tensors:
+            tensor[:PAGE_TOKENS] = 0  # what was there before could be read as NaN
         self.keys, self.values = tensors[::2], tensors[1::2]
 
     @property

@@ -79,7 +79,7 @@ class Pages:
         return table
 
     def adopt(self, table: list[int], number: int, content: Tokens[int]) -> bool:
-        """Puts a published page in the place of the caller's own, not yet written one, if one has
+        """Puts a published page in the place of the caller's own, not yet full one, if one has
         `content` after the pages before it in `table`, which must all be published."""
         page = self._find(table, number, content)
         if page is None or page == table[number]:

@@ -122,11 +122,14 @@ class Scheduler:
 
     def _skip_known(self, sequence: Sequence) -> None:
         """Others may have computed the next tokens while this sequence waited for room."""
-        while sequence.pending > PAGE_TOKENS and sequence.computed % PAGE_TOKENS == 0:
+        while True:
             number = sequence.computed // PAGE_TOKENS
+            gained = (number + 1) * PAGE_TOKENS - sequence.computed
+            if sequence.pending <= gained:
+                return  # its last token must be computed
             if not self._pages.adopt(sequence.pages, number, _content(sequence, number)):
                 return
-            self._found(sequence, PAGE_TOKENS)
+            self._found(sequence, gained)
 
     def _admitted(self) -> Iterable[Sequence]:
         """Admits those that wait, one by one, while they fit."""
