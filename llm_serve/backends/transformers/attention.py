@@ -127,7 +127,8 @@ class Prefill:
     index: torch.Tensor | None
     """The slots of its tokens, the new ones included; None if there are only new ones."""
     mask: torch.Tensor | None
-    """What each new token sees, `[new, all]`; None if there are only new ones."""
+    """Added to the scores: `[new, all]`; None if there are only new ones."""
+    _tiled: torch.Tensor | None = None
 
     def attend(
         self,
@@ -137,20 +138,37 @@ class Prefill:
         buffers: Buffers,
         output: torch.Tensor,
     ) -> None:
+        q = call.query[:, :, self.tokens]
+        _, query_heads, count, _ = q.shape
         if self.index is None:
             k, v = call.key[:, :, self.tokens], call.value[:, :, self.tokens]
         else:
             k = buffers.gather("keys", keys, self.index).transpose(0, 1).unsqueeze(0)
             v = buffers.gather("values", values, self.index).transpose(0, 1).unsqueeze(0)
-        q, mask = call.query[:, :, self.tokens], self.mask
-        if call.sink is not None:
-            if mask is None:
-                mask = q.new_full((q.shape[2], k.shape[2]), float("-inf")).triu_(1)
-            k, v, mask = _with_sink(k, v, mask[None, None], call.sink.view(1, -1, 1, 1))
-        attended = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=call.scaling, enable_gqa=True
-        )
+        if self.mask is None and call.sink is None:
+            attended = scaled_dot_product_attention(
+                q, k, v, is_causal=True, scale=call.scaling, enable_gqa=True
+            )
+        else:
+            heads = k.shape[1]
+            mask = self._rows(query_heads // heads, q)
+            if call.sink is not None:
+                sink = call.sink.view(1, heads, -1).repeat_interleave(count, dim=-1).unsqueeze(-1)
+                k, v, mask = _with_sink(k, v, mask, sink)
+            q = q.reshape(1, heads, -1, q.shape[-1])
+            attended = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=call.scaling)
+            attended = attended.view(1, query_heads, count, -1)
         output[:, self.tokens] = attended.transpose(1, 2)
+
+    def _rows(self, group: int, q: torch.Tensor) -> torch.Tensor:
+        """The mask for query heads that share a key head, as rows of one product with it: kernels
+        that are fast with a mask know no shared heads."""
+        if self.mask is None:
+            count = q.shape[2]
+            self.mask = q.new_full((count, count), float("-inf")).triu_(1)
+        if self._tiled is None or self._tiled.shape[2] != group * self.mask.shape[0]:
+            self._tiled = self.mask.repeat(group, 1)[None, None]
+        return self._tiled
 
 
 def _with_sink(
