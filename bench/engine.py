@@ -4,7 +4,8 @@
 
 FOLDER holds a model with safetensors weights. Every client sends one prompt of `--prompt` tokens
 and gets `--tokens` tokens greedily; the best of `--rounds` rounds is printed. `--cpu-time` adds the
-processor seconds of a round, which a busy machine disturbs less than the clock.
+processor seconds of a round, which a busy machine disturbs less than the clock. Rounds repeat their
+prompts; with `--prefix-cache` the later ones find them in the cache.
 """
 
 from __future__ import annotations
@@ -72,10 +73,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--prefix-cache", action="store_true")
     args = parser.parse_args()
-    # Rounds repeat their prompts, which would be found in the cache.
     config = TransformersEngine(
-        dtype=args.dtype, device=args.device, threads=args.threads, prefix_cache=False
+        dtype=args.dtype,
+        device=args.device,
+        threads=args.threads,
+        prefix_cache=args.prefix_cache,
     )
     engine = start(args.folder, config, max(args.clients))
     asyncio.run(round_of(engine, 2, 8, 4))
