@@ -204,7 +204,8 @@ def test_a_beginning_seen_before_is_counted_as_cached(served: Served, kind: str)
     streamed = stream(text, stream_options={"include_usage": True}, **asked).chunks[-1]["usage"]
     for usage in (again, streamed):
         cached = usage["prompt_tokens_details"]["cached_tokens"]
-        assert usage["prompt_tokens"] - 64 < cached < usage["prompt_tokens"]
+        # Whole pages are found, which have up to 128 tokens; the last token never is.
+        assert usage["prompt_tokens"] - 129 <= cached < usage["prompt_tokens"]
 
 
 def _greedy(served: Served, text: str, **fields: Any) -> str:
