@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    from llm_serve.backends import checkpoint
+    from llm_serve.backends.transformers import checkpoint
     from llm_serve.config import TransformersEngine
 
     checkpoint.use_threads(None)

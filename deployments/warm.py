@@ -40,9 +40,9 @@ _MODULES = (
     "ray.serve._private.replica",  # before ours: see deployments.inner
     "deployments.model",
     "llm_serve.execution",
-    "llm_serve.backends.transformers",
-    "llm_serve.backends.continuous",
-    "llm_serve.backends.checkpoint",
+    "llm_serve.backends.transformers.backend",
+    "llm_serve.backends.transformers.checkpoint",
+    "llm_serve.backends.transformers.engine",
     "llm_serve.models",
     "transformers.models.llama.modeling_llama",  # brings what the other architectures share
 )

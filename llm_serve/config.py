@@ -63,6 +63,9 @@ class TransformersEngine(_Tree):
     max_batch_tokens: int = Field(
         512, ge=64, le=65536, description="Tokens of one forward pass; long prompts are split."
     )
+    prefix_cache: bool = Field(
+        True, description="What a prompt has in common with earlier ones is not computed again."
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the engine; null: all cores."
     )

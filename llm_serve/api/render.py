@@ -90,7 +90,7 @@ class Renderer:
 
     def chunk(self, index: int, delta: Delta) -> bytes:
         """The frames of one delta; the first of a chat's choice carries the role."""
-        self._count(delta)
+        self._count(index, delta)
         logprobs = self._rendered_logprobs(index, delta.logprobs)
         if not self._chat:
             choice = {
@@ -121,7 +121,7 @@ class Renderer:
 
     def add(self, index: int, delta: Delta) -> None:
         """Keeps a delta for `body`."""
-        self._count(delta)
+        self._count(index, delta)
         self._texts[index].append(delta.text)
         self._logprobs[index].extend(delta.logprobs)
         self._finish[index] = delta.finish_reason
@@ -142,9 +142,10 @@ class Renderer:
         total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return to_json({**self._head, "choices": choices, "usage": total})
 
-    def _count(self, delta: Delta) -> None:
+    def _count(self, index: int, delta: Delta) -> None:
         self.completion_tokens += delta.tokens
-        if delta.cached_tokens is not None:
+        # Of a prompt's n samples the first counts, as `prompt_tokens` counts it once.
+        if delta.cached_tokens is not None and index % self.job.n == 0:
             self.cached_tokens = (self.cached_tokens or 0) + delta.cached_tokens
 
     def _frame(self, choices: list[dict[str, Any]]) -> bytes:

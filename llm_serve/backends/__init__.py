@@ -61,7 +61,7 @@ def create(model: ModelConfig) -> Backend:
         from llm_serve.backends.tensorrt_llm import TensorrtBackend
 
         return TensorrtBackend(model)
-    from llm_serve.backends.transformers import TransformersBackend
+    from llm_serve.backends.transformers.backend import TransformersBackend
 
     return TransformersBackend(model)
 

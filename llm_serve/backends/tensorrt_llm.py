@@ -15,12 +15,12 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_serve.backends import sections
 from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
+from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
-from llm_serve.backends.transcript import Transcript, Vocabulary, end_tokens
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -30,9 +30,6 @@ from llm_serve.errors import (
     ServeError,
     without_paths,
 )
-
-if TYPE_CHECKING:
-    from llm_serve.backends.sampler import RawLogprob
 
 log = logging.getLogger("llm_serve.backends.tensorrt_llm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)

@@ -66,7 +66,7 @@ def _width(config: dict[str, Any], engine: Generating, *, here: bool) -> int:
     if isinstance(engine, PassedOn):
         wanted = engine.arguments.get("dtype")
     elif here:
-        from llm_serve.backends.precision import name_of
+        from llm_serve.backends.transformers.precision import name_of
 
         wanted = name_of(engine)
     else:

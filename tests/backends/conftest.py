@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_serve.backends.base import Delta, Prompt, Sampling
-from llm_serve.backends.transformers import TransformersBackend
+from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.config import ModelConfig, SamplingDefaults, TransformersEngine, default_config
 
 MODEL_ID = "smol"

@@ -185,8 +185,27 @@ def test_usage_and_finish_reason_are_right(served: Served, max_tokens: int) -> N
     stream = served.api.chat_stream(
         **body, max_tokens=max_tokens, stream_options={"include_usage": True}
     )
-    assert stream.chunks[-1]["usage"] == usage
+    counted, cached = stream.chunks[-1]["usage"], usage.pop("prompt_tokens_details", None)
+    # The same prompt again finds more of itself in the cache, where the engine has one.
+    assert (counted.pop("prompt_tokens_details", None) is None) is (cached is None)
+    assert counted == usage
     assert stream.finish() == reason
+
+
+@pytest.mark.parametrize("kind", ["chat", "complete"])
+def test_a_beginning_seen_before_is_counted_as_cached(served: Served, kind: str) -> None:
+    text = f"{kind} " + "one two three four five six " * 40
+    asked = {"model": served.model, "max_tokens": 2, "n": 2}
+    ask, stream = getattr(served.api, kind), getattr(served.api, f"{kind}_stream")
+    ask(text, **asked)
+    again = ask(text, **asked).json()["usage"]
+    if "prompt_tokens_details" not in again:
+        pytest.skip("this engine does not count")
+    streamed = stream(text, stream_options={"include_usage": True}, **asked).chunks[-1]["usage"]
+    for usage in (again, streamed):
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        # Whole pages are found, which have up to 128 tokens; the last token never is.
+        assert usage["prompt_tokens"] - 129 <= cached < usage["prompt_tokens"]
 
 
 def _greedy(served: Served, text: str, **fields: Any) -> str:

@@ -23,8 +23,8 @@ from llm_serve.backends.base import (
     Report,
     Sampling,
 )
+from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
-from llm_serve.backends.transcript import Transcript, Vocabulary, end_tokens
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
     EngineDied,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from llm_serve.backends.sampler import RawLogprob
     from llm_serve.backends.vllm.inner_server import InnerServer
     from llm_serve.backends.vllm.reasons import Reasons
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, create_model
 
-from llm_serve.backends import checkpoint, continuous
 from llm_serve.backends.base import Sampling
+from llm_serve.backends.transformers import checkpoint, kv_memory
+from llm_serve.backends.transformers.engine import Engine, Request
 from llm_serve.config import TransformersEngine
 from tensorrt_llm import llmapi
 
@@ -113,8 +114,9 @@ class LLM:
         )
         checkpoint.use_threads(None)
         self._checkpoint = checkpoint.load(Path(model), "the fake", engine)
-        self._engine = continuous.Engine(
+        self._engine = Engine(
             self._checkpoint.model,
+            kv_memory.examine(self._checkpoint.model),
             eos_token_ids=self._checkpoint.eos_token_ids,
             kv_cache_tokens=engine.kv_cache_tokens,
             max_batch_tokens=engine.max_batch_tokens,
@@ -160,12 +162,14 @@ class RequestOutput:
         self._updates: asyncio.Queue[Any] = asyncio.Queue()
         self._text = llm._checkpoint.tokenizer.decode(inputs)
         self._guided = self._forced_tokens()
-        self._engine_id = None
+        self._request: Request | None = None
         if self._guided is None:
-            engine = llm._engine
-            self._engine_id, self._sequence = engine.submit(
-                tuple(inputs), _sampling(params), params.max_tokens, self._updates.put_nowait
+            self._request = llm._engine.submit(
+                inputs, _sampling(params), params.max_tokens, self._told
             )
+
+    def _told(self, finished: bool, error: Exception | None) -> None:
+        self._updates.put_nowait((finished, error))
 
     def aborted(self) -> bool:
         return self._aborted
@@ -173,8 +177,8 @@ class RequestOutput:
     def abort(self) -> None:
         self._aborted = True
         self._llm.aborted += 1
-        if self._engine_id is not None:
-            self._llm._engine.release(self._engine_id, finished=False)
+        if self._request is not None:
+            self._llm._engine.release(self._request)
 
     def __aiter__(self) -> RequestOutput:
         return self
@@ -193,11 +197,13 @@ class RequestOutput:
             self.finished = not self._guided
             output.finish_reason = "stop" if self.finished else None
             return self
-        update = await self._updates.get()
-        output.token_ids.extend(update.generated_tokens[output.length :])
-        self.finished = update.is_finished()
+        assert self._request is not None
+        self.finished, error = await self._updates.get()
+        if error is not None:
+            raise error
+        output.token_ids.extend(self._request.generated[output.length :])
         if self._params.logprobs:
-            for raw in self._sequence.logprobs[len(output.logprobs) : output.length]:
+            for raw in self._request.logprobs[len(output.logprobs) : output.length]:
                 sampled, ids, values = raw
                 entry = {
                     i: Logprob(v, r + 1) for r, (i, v) in enumerate(zip(ids, values, strict=True))
@@ -209,7 +215,6 @@ class RequestOutput:
             ends = self._llm._checkpoint.eos_token_ids
             stopped = bool(output.token_ids) and output.token_ids[-1] in ends
             output.finish_reason = "stop" if stopped and not self._params.ignore_eos else "length"
-            self._llm._engine.release(self._engine_id, finished=True)
         return self
 
     def _forced_tokens(self) -> list[int] | None:

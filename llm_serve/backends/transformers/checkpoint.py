@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,9 +21,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from llm_serve.backends.precision import pick_device, pick_dtype
-from llm_serve.backends.projections import prepare
-from llm_serve.backends.transcript import end_tokens
+from llm_serve.backends.output_decoder import end_tokens
+from llm_serve.backends.transformers.precision import pick_device, pick_dtype
+from llm_serve.backends.transformers.projections import prepare
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed, ServeError
 
@@ -123,8 +124,7 @@ def _out_of_memory(model_id: str) -> str:
 
 
 def _refuse_other_kinds(model_id: str, config: Any) -> None:
-    causal = AutoModelForCausalLM._model_mapping
-    names = causal.get(type(config), ())
+    names = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), ())
     classes = names if isinstance(names, tuple) else (names,)
     generates = {c.__name__ for c in classes} & set(config.architectures or ())
     if config.get_text_config() is not config:

@@ -11,9 +11,9 @@ from llm_serve.backends.text import Detokenizer, StopMatcher
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from llm_serve.backends.sampler import RawLogprob
 
-
+RawLogprob = tuple[float, list[int], list[float]]
+"""The sampled token's log-probability, then the ids and log-probabilities of the likeliest."""
 LEAST = -9999.0
 """The log-probability of what has none, as at OpenAI: JSON has no infinity, and nothing that is no
 number."""

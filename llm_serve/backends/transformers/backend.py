@@ -1,29 +1,23 @@
-"""The transformers backend: any causal language model, with continuous batching, on any device.
-
-`checkpoint` reads the weights, `continuous` runs the engine, `sampler` chooses tokens, `text` and
-`transcript` make deltas of them. Here they are put together as a `Backend`. The first three import
-torch and transformers, which takes seconds: that happens in the thread that loads.
-"""
+"""The parts put together as a `Backend`: weights, engine, prompts, deltas of what is generated."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
+from llm_serve.backends.output_decoder import Transcript, Vocabulary
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
-from llm_serve.backends.transcript import Transcript, Vocabulary
 from llm_serve.config import ModelConfig, TransformersEngine
-from llm_serve.errors import EngineDied, LoadFailed
+from llm_serve.errors import EngineDied, LoadFailed, ServeError
 
 if TYPE_CHECKING:
-    from transformers.generation.continuous_batching.requests import GenerationOutput
-
-    from llm_serve.backends.checkpoint import Checkpoint
-    from llm_serve.backends.continuous import Engine
+    from llm_serve.backends.transformers.checkpoint import Checkpoint
+    from llm_serve.backends.transformers.engine import Engine
 
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 
@@ -54,11 +48,7 @@ class TransformersBackend:
             async for _ in self.generate(Prompt((0,) * 8), WARMUP):
                 pass
         except EngineDied as error:
-            raise LoadFailed(
-                f"{self._config.id} could not run: its architecture may not support continuous "
-                "batching, or memory is short. Lower engine.kv_cache_tokens, or choose another "
-                "model."
-            ) from error
+            raise self._could_not_run() from error
         report(LoadProgress("warmup", 1.0))
         return self._info(held_before)
 
@@ -70,7 +60,7 @@ class TransformersBackend:
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends import checkpoint, continuous, gpu_memory, precision
+            from llm_serve.backends.transformers import checkpoint, gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(
                 "The transformers backend is not installed: pip install 'llm-serve[transformers]'."
@@ -83,20 +73,38 @@ class TransformersBackend:
             gpu_memory.wait_until_free(device, needed, self._config.id)
         self._checkpoint = checkpoint.load(folder, self._config.id, self._engine_config)
         report(LoadProgress("weights", 1.0))
-        with checkpoint.explained(self._config.id):
-            self._engine = continuous.Engine(
-                self._checkpoint.model,
-                eos_token_ids=self._checkpoint.eos_token_ids,
-                kv_cache_tokens=self._engine_config.kv_cache_tokens,
-                max_batch_tokens=self._engine_config.max_batch_tokens,
-                max_running=self._config.max_running,
-            )
+        self._engine = self._start()
         self._vocabulary = Vocabulary(self._checkpoint.tokenizer)
         self._longest = min(self._checkpoint.context_length, self._engine.capacity)
         return held_before
 
+    def _start(self) -> Engine:
+        from llm_serve.backends.transformers import checkpoint, engine, kv_memory
+
+        model = self._checkpoint.model
+        try:
+            layers = kv_memory.examine(model)
+        except Exception as error:
+            raise self._could_not_run() from error
+        with checkpoint.explained(self._config.id):
+            return engine.Engine(
+                model,
+                layers,
+                eos_token_ids=self._checkpoint.eos_token_ids,
+                kv_cache_tokens=self._engine_config.kv_cache_tokens,
+                max_batch_tokens=self._engine_config.max_batch_tokens,
+                max_running=self._config.max_running,
+                prefix_cache=self._engine_config.prefix_cache,
+            )
+
+    def _could_not_run(self) -> LoadFailed:
+        return LoadFailed(
+            f"{self._config.id} could not run: its architecture may not support continuous "
+            "batching, or memory is short. Lower engine.kv_cache_tokens, or choose another model."
+        )
+
     def _info(self, held_before: int) -> ModelInfo:
-        from llm_serve.backends import checkpoint
+        from llm_serve.backends.transformers import checkpoint
 
         model = self._checkpoint.model
         # A cache on the CPU is counted whole, though its pages become resident with use.
@@ -127,23 +135,24 @@ class TransformersBackend:
             context=self._longest,
             vocabulary=self._checkpoint.model.config.vocab_size,
         )
-        outputs = _Latest()
-        request_id, sequence = self._engine.submit(prompt.token_ids, sampling, limit, outputs.put)
+        news = _News()
+        request = self._engine.submit(prompt.token_ids, sampling, limit, news.put)
         transcript = Transcript(
-            self._vocabulary, sampling, sequence.logprobs, self._checkpoint.eos_token_ids
+            self._vocabulary, sampling, request.logprobs, self._checkpoint.eos_token_ids
         )
-        finished = False
+        uncounted = self._engine.reuses
         try:
             while transcript.finish_reason is None:
-                output = await outputs.get()
-                finished = output.is_finished()
-                if output.error is not None:
-                    raise EngineDied("The engine stopped while it worked on the request.")
-                delta = transcript.extend(output.generated_tokens, finished=finished)
-                if delta is not None:
-                    yield delta
+                finished = await news.get()
+                delta = transcript.extend(request.generated, finished=finished)
+                if delta is None:
+                    continue
+                if uncounted:
+                    uncounted = False
+                    delta = replace(delta, cached_tokens=request.cached_tokens)
+                yield delta
         finally:
-            self._engine.release(request_id, finished=finished)
+            self._engine.release(request)
 
     async def check_health(self) -> None:
         self._engine.check()
@@ -153,19 +162,23 @@ class TransformersBackend:
             await asyncio.to_thread(self._engine.stop)
 
 
-class _Latest:
-    """The newest output of a sequence. Outputs hold all tokens so far, so older ones can go: a
-    reader that comes late gets several tokens at once."""
+class _News:
+    """What the engine told of a request. The tokens are in the request, so a reader that comes late
+    gets several at once."""
 
     def __init__(self) -> None:
-        self._output: GenerationOutput | None = None
+        self._finished = False
+        self._error: ServeError | None = None
         self._there = asyncio.Event()
 
-    def put(self, output: GenerationOutput) -> None:
-        self._output = output
+    def put(self, finished: bool, error: ServeError | None) -> None:
+        self._finished, self._error = finished, error
         self._there.set()
 
-    async def get(self) -> GenerationOutput:
+    async def get(self) -> bool:
+        """Returns whether the request has finished; raises what it failed of."""
         await self._there.wait()
         self._there.clear()
-        return self._output
+        if self._error is not None:
+            raise self._error
+        return self._finished

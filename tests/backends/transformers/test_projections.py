@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from llm_serve.backends import projections
+from llm_serve.backends.transformers import private, projections
 
 SIZES = {
     "hidden_size": 64,
@@ -48,6 +48,30 @@ def test_a_prepared_model_computes_the_same(kind: str, dtype: torch.dtype, token
             torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
         else:
             torch.testing.assert_close(logits, expected, rtol=0.05, atol=0.1)
+
+
+def test_the_private_operators_of_torch_are_there() -> None:
+    """Where this fails, `private` says what to do; the server goes on without them."""
+    capabilities = torch.cpu.get_capabilities()
+    if not (capabilities.get("avx512") or capabilities.get("avx2")):
+        pytest.skip("oneDNN has no bfloat16 on this processor")
+    assert private.packing_works()
+
+
+@pytest.mark.parametrize("lost", ["pack", "packed_linear"])
+def test_without_them_plain_layers_stay(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*args: object) -> None:
+        raise AttributeError(lost)
+
+    monkeypatch.setattr(private, lost, gone)
+    private.packing_works.cache_clear()
+    try:
+        model = fresh("llama", torch.bfloat16)
+        projections.prepare(model)
+        assert not any(isinstance(m, projections._Packed) for m in model.modules())
+        assert model(torch.arange(3)[None]).logits.isfinite().all()
+    finally:
+        private.packing_works.cache_clear()
 
 
 def test_layers_of_other_kinds_stay() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from llm_serve.backends.base import Prompt, Sampling
-from llm_serve.backends.transformers import TransformersBackend
+from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.errors import EngineDied, InvalidRequest, PromptTooLong
 
-from .conftest import DEFAULT_MAX_TOKENS, Greedy, ask, chat
+from ..conftest import DEFAULT_MAX_TOKENS, Greedy, ask, chat
 
 pytestmark = pytest.mark.model
 
@@ -136,8 +136,8 @@ async def test_cancelling_the_task_frees_the_place(backend: TransformersBackend)
 
 async def test_what_is_left_behind_is_nothing(backend: TransformersBackend) -> None:
     await ask(backend, chat(backend, "Hi"), max_tokens=3)
-    assert backend._engine._router._sinks == {}
-    assert backend._engine._router.output_queue.empty()
+    assert backend._engine._requests == {}
+    await eventually(lambda: backend._engine.active == 0)
 
 
 async def test_a_stop_string_across_tokens_ends_the_answer(backend: TransformersBackend) -> None:
@@ -177,7 +177,7 @@ async def test_without_max_tokens_the_default_holds(cramped: TransformersBackend
 
 
 async def test_health_and_a_dead_loop(folder: Any) -> None:
-    from .conftest import loaded
+    from ..conftest import loaded
 
     backend = await asyncio.to_thread(loaded, folder, kv_cache_tokens=256)
     await backend.check_health()
@@ -187,7 +187,7 @@ async def test_health_and_a_dead_loop(folder: Any) -> None:
     def broken(*args: object) -> None:
         raise RuntimeError("CUDA error: device-side assert")
 
-    backend._engine._manager.batch_processor.scheduler.schedule_batch = broken
+    backend._engine._scheduler.plan = broken
     with pytest.raises(EngineDied):
         async for _ in deltas:
             pass
@@ -203,7 +203,7 @@ async def test_a_loop_that_cannot_even_tell_leaves_nobody_waiting(
     folder: Any, monkeypatch: pytest.MonkeyPatch, breaks: type[BaseException]
 ) -> None:
     """What ends the loop may as well break what it does at its end."""
-    from .conftest import loaded
+    from ..conftest import loaded
 
     backend = await asyncio.to_thread(loaded, folder, kv_cache_tokens=256)
     deltas = backend.generate(chat(backend, "Hi"), Sampling(temperature=0, ignore_eos=True))
@@ -212,9 +212,8 @@ async def test_a_loop_that_cannot_even_tell_leaves_nobody_waiting(
     def broken(*args: object) -> None:
         raise breaks("out of memory")
 
-    processor = backend._engine._manager.batch_processor
-    monkeypatch.setattr(processor, "fail_all_requests", broken)
-    monkeypatch.setattr(processor.scheduler, "schedule_batch", broken)
+    monkeypatch.setattr(backend._engine._scheduler, "remove", broken)
+    monkeypatch.setattr(backend._engine._scheduler, "plan", broken)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
 
     async def rest() -> None:
@@ -227,7 +226,7 @@ async def test_a_loop_that_cannot_even_tell_leaves_nobody_waiting(
         await backend.check_health()
     with pytest.raises(EngineDied):
         await ask(backend, chat(backend, "Hi"))
-    assert backend._engine._router._sinks == {}
+    assert backend._engine._requests == {}
     await backend.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from llm_serve.backends import gpu_memory
+from llm_serve.backends.transformers import gpu_memory
 from llm_serve.errors import LoadFailed
 
 GPU = torch.device("cuda", 0)

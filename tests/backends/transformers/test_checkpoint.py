@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import pytest
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import InvalidRequest, LoadFailed
 
-from .conftest import MODEL_ID, loaded
+from ..conftest import MODEL_ID, loaded
 
 pytestmark = pytest.mark.model
 
@@ -34,7 +33,7 @@ def broken(folder: Path, tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, **engine: Any) -> str:
-    from llm_serve.backends import checkpoint
+    from llm_serve.backends.transformers import checkpoint
 
     with pytest.raises(LoadFailed) as raised:
         checkpoint.load(folder, MODEL_ID, TransformersEngine(**{"dtype": "float32", **engine}))
@@ -105,24 +104,3 @@ def test_without_a_chat_template_there_are_completions(broken: Path) -> None:
         assert backend.encode_text("Hi").token_ids
     finally:
         asyncio.run(backend.close())
-
-
-def named(path: str) -> Any:
-    module, name = path.rsplit(".", 1)
-    package = "transformers.generation.continuous_batching"
-    return getattr(importlib.import_module(f"{package}.{module}"), name)
-
-
-def test_all_private_names_of_transformers_are_there() -> None:
-    from llm_serve.backends.continuous import RELIED_ON, RELIED_ON_ATTRIBUTES
-
-    for path, names in RELIED_ON.items():
-        missing = [name for name in names if not hasattr(named(path), name)]
-        assert not missing, f"{path} lost {missing}"
-    for path, names in RELIED_ON_ATTRIBUTES.items():
-        methods = (named(path).__init__, getattr(named(path), "reset", None))
-        there = {name for method in methods if method for name in method.__code__.co_names}
-        assert not set(names) - there, f"{path} lost {set(names) - there}"
-    arguments = named("input_outputs.PagedAttentionArgs").__annotations__
-    needed = {"cu_seq_lens_q", "cu_seq_lens_k", "read_index", "write_index", "block_table"}
-    assert needed <= set(arguments)

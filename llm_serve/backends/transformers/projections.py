@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from llm_serve.backends.transformers import private
+
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names by which transformers' models call layers of one input, in the order of the calls."""
 
@@ -39,22 +41,20 @@ def _packs(layer: nn.Linear) -> bool:
     return (
         layer.weight.device.type == "cpu"
         and layer.weight.dtype is torch.bfloat16
-        and torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and private.packing_works()
     )
 
 
 class _Packed(nn.Module):  # type: ignore[misc]
-    """A linear layer whose weight only oneDNN can read. The operators are those to which torch's
-    own compiler lowers frozen layers."""
+    """A linear layer whose weight only oneDNN can read."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
+        self._weight = private.pack(layer.weight.detach())
         self._bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(value, self._weight, self._bias, "none", [], "")
+        return private.packed_linear(value, self._weight, self._bias)
 
 
 class _Product(nn.Module):  # type: ignore[misc]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +16,12 @@ from transformers.generation.logits_process import (  # noqa: E402
 )
 
 from llm_serve.backends.base import Sampling  # noqa: E402
-from llm_serve.backends.sampler import CANDIDATES, Sampler, Sequence, choose  # noqa: E402
+from llm_serve.backends.transformers.sampler import (  # noqa: E402
+    CANDIDATES,
+    State,
+    choose,
+    sample,
+)
 
 VOCABULARY = 4096
 
@@ -30,24 +33,8 @@ def logits() -> Any:
 
 def draw(logits: Any, count: int = 1, **sampling: Any) -> list[int]:
     """So many tokens of one sequence that has these logits at every step."""
-    sequence = Sequence(Sampling(**{"seed": 0, **sampling}))
+    sequence = State(Sampling(**{"seed": 0, **sampling}))
     return choose([sequence] * count, logits.expand(count, -1)).tolist()
-
-
-def step(sampler: Sampler, sequences: list[Sequence], logits: Any) -> list[int]:
-    """What transformers does with a sampler in one step; one row waits for its prompt."""
-    requests = [
-        SimpleNamespace(
-            has_new_token=True, state=SimpleNamespace(logit_processor_kwargs={"sequence": s})
-        )
-        for s in sequences
-    ]
-    requests.append(SimpleNamespace(has_new_token=False, state=None))
-    sampler.prepare_tensor_args(requests, torch.empty(0))
-    scores = torch.cat([logits, logits[:1]]).clone()
-    if sampler.do_processing:
-        scores = sampler(torch.empty(0), scores, torch.empty(0))
-    return scores.argmax(-1)[: len(sequences)].tolist()
 
 
 def nucleus(logits: Any, top_p: float, temperature: float = 1.0) -> set[int]:
@@ -63,13 +50,11 @@ def nucleus(logits: Any, top_p: float, temperature: float = 1.0) -> set[int]:
 
 
 def test_a_greedy_step_is_left_alone(logits: Any) -> None:
-    sampler = Sampler()
-    greedy = Sequence(Sampling(temperature=0))
-    assert step(sampler, [greedy, greedy], torch.stack([logits, logits.flip(0)])) == [
-        int(logits.argmax()),
-        int(logits.flip(0).argmax()),
-    ]
-    assert sampler.do_processing is False
+    greedy = State(Sampling(temperature=0))
+    rows = torch.stack([logits, logits.flip(0)])
+    before = rows.clone()
+    assert sample([greedy, greedy], rows) == rows.argmax(-1).tolist()
+    assert torch.equal(rows, before)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +87,7 @@ def test_every_top_k_is_that_of_transformers(top_k: int, options: dict[str, floa
         MinPLogitsWarper(options.get("min_p", 0.0)),
     ):
         expected = warper(torch.empty(0), expected)
-    sequence = Sequence(Sampling(top_k=top_k, **options))  # type: ignore[arg-type]
+    sequence = State(Sampling(top_k=top_k, **options))  # type: ignore[arg-type]
     # Uniform numbers without chance: each token is drawn as often as its probability says.
     sequence.uniform = iter((torch.arange(many) + 0.5).div(many).tolist()).__next__
     drawn = choose([sequence] * many, flat.expand(many, -1)).bincount(minlength=vocabulary)
@@ -159,47 +144,45 @@ def test_a_seed_means_the_same_among_others(logits: Any) -> None:
     alone = [
         draw(row, 10, seed=i, **o) for i, (row, o) in enumerate(zip(rows, options, strict=True))
     ]
-    sequences = [Sequence(Sampling(seed=i, **o)) for i, o in enumerate(options)]
+    sequences = [State(Sampling(seed=i, **o)) for i, o in enumerate(options)]
     together = [choose(sequences, rows).tolist() for _ in range(10)]
     assert [list(column) for column in zip(*together, strict=True)] == alone
 
 
 def test_penalties_follow_the_formula(logits: Any) -> None:
-    sampler, base = Sampler(), logits[None]
-    sequence = Sequence(Sampling(temperature=0, frequency_penalty=0.7, presence_penalty=0.4))
+    base = logits[None]
+    sequence = State(Sampling(temperature=0, frequency_penalty=0.7, presence_penalty=0.4))
     counts: Counter[int] = Counter()
     for _ in range(30):
         expected = base[0].clone()
         for token, count in counts.items():
             expected[token] -= 0.7 * count + 0.4
-        (token,) = step(sampler, [sequence], base)
+        (token,) = sample([sequence], base.clone())
         assert token == int(expected.argmax())
         counts[token] += 1
     assert max(counts.values()) > 1
 
 
 def test_a_negative_penalty_repeats(logits: Any) -> None:
-    sequence = Sequence(Sampling(temperature=0, presence_penalty=-2.0))
-    sampler = Sampler()
-    assert len({step(sampler, [sequence], logits[None])[0] for _ in range(5)}) == 1
+    sequence = State(Sampling(temperature=0, presence_penalty=-2.0))
+    assert len({sample([sequence], logits[None].clone())[0] for _ in range(5)}) == 1
 
 
 def test_bias_forces_and_bans(logits: Any) -> None:
     best = int(logits.argmax())
-    sampler = Sampler()
-    forced = Sequence(Sampling(temperature=1, seed=0, logit_bias=((7, 100.0),)))
-    banned = Sequence(Sampling(temperature=0, logit_bias=((best, -100.0),)))
-    tokens = step(sampler, [forced, banned], torch.stack([logits, logits]))
+    forced = State(Sampling(temperature=1, seed=0, logit_bias=((7, 100.0),)))
+    banned = State(Sampling(temperature=0, logit_bias=((best, -100.0),)))
+    tokens = sample([forced, banned], torch.stack([logits, logits]))
     assert tokens == [7, int(logits.topk(2).indices[1])]
 
 
 def test_logprobs_are_the_models_own(logits: Any) -> None:
-    sampler, expected = Sampler(), logits.log_softmax(-1)
+    expected = logits.log_softmax(-1)
     odd = Sampling(
         temperature=0.3, seed=5, logprobs=3, frequency_penalty=1, logit_bias=((7, 100.0),)
     )
-    sequences = [Sequence(Sampling(temperature=0, logprobs=0)), Sequence(odd)]
-    tokens = step(sampler, sequences, torch.stack([logits, logits]))
+    sequences = [State(Sampling(temperature=0, logprobs=0)), State(odd)]
+    tokens = sample(sequences, torch.stack([logits, logits]))
     (first,), (second,) = (s.logprobs for s in sequences)
     assert first[0] == pytest.approx(float(expected.max()))
     assert first[1:] == ([], [])
@@ -207,11 +190,6 @@ def test_logprobs_are_the_models_own(logits: Any) -> None:
     assert tokens[1] == 7
     assert second[1] == expected.topk(3).indices.tolist()
     assert second[2] == pytest.approx(expected.topk(3).values.tolist())
-
-
-def test_a_copy_of_a_sequence_is_the_sequence() -> None:
-    sequence = Sequence(Sampling())
-    assert copy.deepcopy({"sequence": sequence})["sequence"] is sequence
 
 
 @pytest.mark.parametrize(
@@ -223,8 +201,8 @@ def test_numbers_that_are_none_cost_nobody_else_a_token(
 ) -> None:
     """As models in float16 give, when a prompt leads them out of range."""
     broken = torch.full_like(logits, odd)
-    asked = [Sequence(Sampling(seed=7, logprobs=2, **options)) for _ in range(2)]
-    alone = step(Sampler(), [Sequence(Sampling(seed=7, logprobs=2, **options))], logits[None])
-    tokens = step(Sampler(), asked, torch.stack([broken, logits]))
+    asked = [State(Sampling(seed=7, logprobs=2, **options)) for _ in range(2)]
+    alone = sample([State(Sampling(seed=7, logprobs=2, **options))], logits[None].clone())
+    tokens = sample(asked, torch.stack([broken, logits]))
     assert tokens[1:] == alone
     assert 0 <= tokens[0] < VOCABULARY
