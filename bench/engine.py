@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.transformers import checkpoint, kv_memory
 from llm_serve.backends.transformers.engine import Engine
 from llm_serve.config import TransformersEngine
+from llm_serve.sampling import Sampling
 
 
 def start(folder: Path, config: TransformersEngine, max_running: int) -> Engine:

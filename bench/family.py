@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from deployments.names import model_of
+from deployments.app.names import model_of
 from deployments.schema import APPLICATION
 
 MODEL, INGRESS, DIRECTOR = "model replica", "ingress", "director"

@@ -10,8 +10,8 @@ import uvicorn
 import yaml
 
 from llm_serve.api.app import create_app
-from llm_serve.api.local import LocalGateway
 from llm_serve.config import Config
+from tests.support.local_gateway import LocalGateway
 
 
 async def serve(config: Config, port: int) -> None:

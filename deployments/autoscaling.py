@@ -19,16 +19,15 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import ray
-from ray.serve._private import controller
 from ray.serve.config import AutoscalingContext
 
-from deployments.names import director_name, model_of
+from deployments.app.names import director_name, model_of
+from deployments.ray_patches.loop_pace import TICK_S, set_pace
 
 log = logging.getLogger("ray.serve")
 _LOST_AFTER_S = 5.0
-"""Above `deployments.director.GRANTS_S`, after which every question has its answer."""
-_TICK_S = controller.CONTROL_LOOP_INTERVAL_S
-_STILL_TICK_S = max(_TICK_S, 0.25)
+"""Above `deployments.app.director.GRANTS_S`, after which every question has its answer."""
+_STILL_TICK_S = max(TICK_S, 0.25)
 HOLD_S = 30.0
 """A replica that was wanted stays for so long: what it costs to load is not spent on a pause
 between two bursts."""
@@ -116,7 +115,7 @@ class ResidencyPolicy:
 
     def _set_pace(self) -> None:
         (_moving.add if self._granted.moving else _moving.discard)(self)
-        controller.CONTROL_LOOP_INTERVAL_S = _TICK_S if _moving else _STILL_TICK_S
+        set_pace(TICK_S if _moving else _STILL_TICK_S)
 
 
 _moving: WeakSet[ResidencyPolicy] = WeakSet()

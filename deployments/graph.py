@@ -9,12 +9,12 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 
-from deployments.ingress import Ingress
-from deployments.model import Model
-from deployments.names import INGRESS, deployment_of
-from deployments.nodes import with_gpus
+from deployments.app.ingress import Ingress
+from deployments.app.names import INGRESS, deployment_of
+from deployments.app.replica import Model
+from deployments.cluster.nodes import with_gpus
 from llm_serve.config import Config, ModelConfig, VllmEngine
-from llm_serve.keys import read_keys
+from llm_serve.config.keys import read_keys
 
 DRAIN_SLACK_S = 10.0
 HEALTH_PERIOD_S = 2

@@ -25,7 +25,7 @@
 
 A class carries `status`, `type` and `code`; an instance carries the sentence for the person, the
 name of the offending field, and how many seconds to wait. Instances travel between processes by
-pickle. Rendering happens in one place, `llm_serve.api.render.error_body`.
+pickle. Rendering happens in one place, `llm_serve.generation.render.error_body`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_serve.backends.base import ModelInfo
+from llm_serve.progress import ModelInfo
 
 ModelState = Literal["unloaded", "queued", "loading", "ready", "draining", "failed"]
 ServerState = Literal["starting", "ok", "switching", "degraded", "draining"]

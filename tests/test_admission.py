@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from deployments.admission import Admission
-from deployments.reports import SILENT_S
+from deployments.app.admission import Admission
+from deployments.app.messages import SILENT_S
 from llm_serve.config import ModelConfig
 from llm_serve.errors import QueueFull
 from llm_serve.residency import events as ev

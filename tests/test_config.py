@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_serve.choose import choose
+from llm_serve.cli.selection import choose
 from llm_serve.config import Config, ModelConfig, VllmEngine
 
 

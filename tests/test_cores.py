@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux has these
 def test_all_else_keeps_off_its_cores_where_enough_are_left(
     cores: int, bound: set[int], left: set[int], waits: bool
 ) -> None:
-    from deployments.cores import beside
+    from deployments.cluster.cores import beside
 
     place = beside(frozenset(bound), frozenset(range(cores)))
     assert place.cores == left
@@ -64,7 +64,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="nothing could be seen on one core")
 def test_a_stranger_beside_is_left_alone(tmp_path: Path, start: Start) -> None:
-    from deployments.cores import NICENESS
+    from deployments.cluster.cores import NICENESS
 
     session, folder = f"session_2026-01-01_00-00-00_0_{os.getpid()}", tmp_path / "own"
     ours = [
@@ -82,7 +82,7 @@ def test_a_stranger_beside_is_left_alone(tmp_path: Path, start: Start) -> None:
     raylet = start(
         "raylet",
         f"--raylet_socket_name=/tmp/ray/{session}/sockets/raylet",
-        script=f"{sys.executable} -c 'from deployments.cores import settle; settle()'\n"
+        script=f"{sys.executable} -c 'from deployments.cluster.cores import settle; settle()'\n"
         "echo done; read line",
         LLM_SERVE_FOLDER=str(folder),
     )

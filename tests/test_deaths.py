@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's i
 
 
 def test_rays_memory_monitor_gives_the_figures() -> None:
-    from deployments.deaths import of_ray
+    from deployments.cluster.deaths import of_ray
 
     said = "... Memory on the node (IP: 10.0.0.1, ID: ab) was 30.38GB used / 32.00GB limit (0.95)"
     reason = of_ray(said)
@@ -21,7 +21,7 @@ def test_rays_memory_monitor_gives_the_figures() -> None:
 
 
 def test_the_kernels_count_must_have_grown_on_the_same_node() -> None:
-    from deployments.deaths import NodeMemory, of_the_kernel
+    from deployments.cluster.deaths import NodeMemory, of_the_kernel
 
     gib = 2**30
     last = NodeMemory("n", 7 * gib, 8 * gib, 3)
@@ -34,7 +34,7 @@ def test_the_kernels_count_must_have_grown_on_the_same_node() -> None:
 
 
 def test_a_look_has_this_machines_memory() -> None:
-    from deployments.deaths import look
+    from deployments.cluster.deaths import look
 
     seen = look("n")
     assert 0 < seen.used < seen.total
@@ -42,6 +42,6 @@ def test_a_look_has_this_machines_memory() -> None:
 
 
 def test_else_it_ended_unexpectedly() -> None:
-    from deployments.deaths import ENDED, reason
+    from deployments.cluster.deaths import ENDED, reason
 
     assert asyncio.run(reason(None, None, [])) == ENDED

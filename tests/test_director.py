@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import LoadProgress, ModelInfo
 from llm_serve.config import Config
+from llm_serve.progress import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from tests.support.inprocess import echo
@@ -55,8 +55,8 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    from deployments import director as module
-    from deployments import specs
+    from deployments.app import director as module
+    from deployments.app import scheduler_setup
 
     here = World()
 
@@ -90,13 +90,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(module, "GpuMemory", lambda: SimpleNamespace(known={}, look=lambda: None))
     monkeypatch.setattr(module, "capacity", lambda config, gpus: here.bins)
     monkeypatch.setattr(module.ray, "get_actor", nobody)
-    monkeypatch.setattr(specs, "estimate", here.estimate)
+    monkeypatch.setattr(scheduler_setup, "estimate", here.estimate)
     return here
 
 
 @pytest.fixture
 async def director(world: World) -> AsyncIterator[Callable[[], Any]]:
-    from deployments import director as module
+    from deployments.app import director as module
 
     made: list[Any] = []
 
@@ -112,7 +112,7 @@ async def director(world: World) -> AsyncIterator[Callable[[], Any]]:
 
 
 def report(state: str, actor: str = "a-1", **fields: Any) -> Any:
-    from deployments.reports import ReplicaReport
+    from deployments.app.messages import ReplicaReport
 
     return ReplicaReport(A, actor, "p", ("n",), state, **fields)
 
@@ -257,7 +257,7 @@ async def test_gpus_that_join_later_are_pointed_out_once(
 async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from deployments import model
+    from deployments.app import replica as replica_module
 
     looked: list[bool] = []
 
@@ -266,11 +266,11 @@ async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
         looked.append(here)
         return 5
 
-    monkeypatch.setattr(model, "estimate", estimate)
-    replica = object.__new__(model.Model)
+    monkeypatch.setattr(replica_module, "estimate", estimate)
+    replica = object.__new__(replica_module.Model)
     replica._config, replica._report = config().models[0], report("loading")
     replica._sizing, replica._changed = None, asyncio.Event()
-    monkeypatch.setattr(model.Model, "__del__", lambda self: None)
+    monkeypatch.setattr(replica_module.Model, "__del__", lambda self: None)
     replica._progressed(LoadProgress("download", 0.5))
     assert replica._sizing is None, "nothing is there yet"
     replica._loop = asyncio.get_running_loop()
@@ -298,7 +298,7 @@ async def test_one_that_never_reported_and_died_takes_no_place(
     world: World, director: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new director takes it for one that loads; killed, it is not waited for."""
-    from deployments import director as module
+    from deployments.app import director as module
 
     monkeypatch.setattr(module, "RECOVERY_S", 0.2)
     world.actors = {A: ["a-1"]}

@@ -9,8 +9,8 @@ import pytest
 
 from llm_serve import errors
 from llm_serve.api import openapi
-from llm_serve.api.render import error_body
 from llm_serve.errors import LoadFailed, ServeError
+from llm_serve.wire import error_body
 from tests.support.errors import every_error
 
 _LINE = re.compile(r"^    (?P<branch>[ │├└─]*)(?P<name>\w+)(?: +(?P<status>\d{3}) +(?P<code>\w+))?")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from deployments.reports import View
-from llm_serve.api.job import Job
+from deployments.app.messages import View
 from llm_serve.api.loading import Accepted, Loading
-from llm_serve.backends.base import Sampling
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, NotReady, QueueFull
+from llm_serve.generation.job import Job
 from llm_serve.residency import effects as fx
+from llm_serve.sampling import Sampling
 from tests.support.inprocess import echo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -88,8 +88,8 @@ class _Messages:
 
 
 def _gateway(link: _Link, *messages: bytes | BaseException, **model: Any) -> Any:
-    from deployments.admission import Admission
-    from deployments.gateway import HandleGateway
+    from deployments.app.admission import Admission
+    from deployments.app.gateway import HandleGateway
 
     config = Config.model_validate({"models": [echo("echo/a", **model)]})
     handles: Any = {"echo/a": _Handle(b"", *messages)}
@@ -129,7 +129,7 @@ async def test_what_runs_when_the_drain_begins_goes_on() -> None:
 
 
 async def test_whose_question_is_left_open_is_told_what_is_known() -> None:
-    from deployments.link import DirectorAway
+    from deployments.app.director_client import DirectorAway
 
     link = _Link(COLD)
     link.answer.set_exception(DirectorAway())
@@ -148,7 +148,7 @@ async def test_whose_question_is_left_open_is_told_what_is_known() -> None:
 
 
 async def test_without_any_view_nothing_is_made_up() -> None:
-    from deployments.link import DirectorAway
+    from deployments.app.director_client import DirectorAway
 
     link = _Link()
     link.view = None  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.reports import Told, View
+from deployments.app.messages import Told, View
 from llm_serve.config import Config
 from llm_serve.errors import InternalError
 from llm_serve.residency import effects as fx
@@ -48,7 +48,7 @@ class _Method:
 
 
 def _linked(director: _Director) -> Any:
-    from deployments.link import DirectorLink
+    from deployments.app.director_client import DirectorLink
 
     class Link(DirectorLink):
         def _get(self) -> Any:
@@ -108,7 +108,7 @@ class _Silent(_Director):
 async def test_a_director_that_hangs_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch, question: Any, patience_s: float
 ) -> None:
-    from deployments import link as module
+    from deployments.app import director_client as module
 
     monkeypatch.setattr(module, "_ANSWER_S", 0.1)
     director = _Silent()
@@ -127,7 +127,7 @@ async def test_a_director_that_hangs_is_ended_once_and_by_its_handle(
 ) -> None:
     import ray
 
-    from deployments import link as module
+    from deployments.app import director_client as module
 
     ended: asyncio.Queue[tuple[Any, bool]] = asyncio.Queue()
 

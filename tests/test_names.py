@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.names import deployment_of, model_of, replica_model
+from deployments.app.names import deployment_of, model_of, replica_model
 
 
 @given(st.text(min_size=1))

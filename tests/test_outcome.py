@@ -10,8 +10,8 @@ import pytest
 from bench.family import HAPROXY, INGRESS, MODEL, model_in
 from bench.outcome import CUT, FOREIGN, REFUSED, TIMEOUT, foreign, stream_end
 from bench.steady import Seen
-from llm_serve.api.render import error_body
 from llm_serve.errors import NotReady, RequestTimeout, ServeError
+from llm_serve.wire import error_body
 from tests.chaos.faults import Faults, Kill
 from tests.chaos.traffic import LEFT, Ended, violations
 from tests.support.errors import every_error

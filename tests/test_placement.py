@@ -73,7 +73,7 @@ def test_the_environment_reaches_the_engine() -> None:
 
 
 def resolved(monkeypatch: pytest.MonkeyPatch, gpus: int) -> list[float | None]:
-    from deployments import nodes
+    from deployments.cluster import nodes
 
     monkeypatch.setattr(nodes.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(nodes.ray, "cluster_resources", lambda: {"GPU": gpus} if gpus else {})
@@ -98,8 +98,9 @@ def test_gpus_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_get_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ingress hands its configuration to the director, which must not ask the cluster again."""
-    from deployments import graph, nodes
-    from deployments.specs import _spec
+    from deployments import graph
+    from deployments.app.scheduler_setup import _spec
+    from deployments.cluster import nodes
 
     monkeypatch.setattr(nodes.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(nodes.ray, "cluster_resources", dict)

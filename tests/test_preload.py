@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm_serve.preload import DONE, FOLDER, ORDER
+from llm_serve.host.worker_imports import DONE, FOLDER, ORDER
 
 ROOT = Path(__file__).parents[1]
 MODULE = "import threading\nwhere = threading.current_thread() is threading.main_thread()\n"
 CODE = """
 import os, sys, threading
-import llm_serve.preload
+import llm_serve.host.worker_imports
 print(os.getpid(), threading.active_count(), getattr(sys.modules.get("engine"), "where", None))
 """
 

@@ -12,12 +12,12 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from llm_serve.api.cold import Hold
 from llm_serve.api.gateway import Gateway
-from llm_serve.api.job import Job
+from llm_serve.api.hold_policy import Hold
 from llm_serve.api.loading import Accepted, Loading, Readmit
-from llm_serve.api.render import error_body, error_frame, to_json
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
+from llm_serve.generation.job import Job
+from llm_serve.wire import error_body, error_frame, to_json
 
 log = logging.getLogger("llm_serve.api")
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from llm_serve.api.job import Job
 from llm_serve.api.loading import Loading
+from llm_serve.generation.job import Job
 from llm_serve.status import ServerStatus
 
 
@@ -22,9 +22,9 @@ class Gateway(Protocol):
     stands now and then; without `hold_s` it raises Accepted. It raises LoadFailed, Conflict, and
     NotReady when `hold_s` is over; closing it gives the wait up.
 
-    `generate` yields the encoded messages of `llm_serve.execution.run`, a large one in pieces. It
-    raises ServeError, before its first message or later, and Readmit if the model left before the
-    request started; closing it ends the work within a second.
+    `generate` yields the encoded messages of `llm_serve.generation.execution.run`, a large one in
+    pieces. It raises ServeError, before its first message or later, and Readmit if the model left
+    before the request started; closing it ends the work within a second.
 
     `load` asks for a model as an operator and returns where that stands; `unload` asks it to leave.
     """

@@ -17,8 +17,6 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.job import Job
-from llm_serve.api.render import to_json
 from llm_serve.api.schemas import (
     MAX_MESSAGES,
     ChatRequest,
@@ -27,9 +25,11 @@ from llm_serve.api.schemas import (
     _Sampled,
 )
 from llm_serve.backends import CAPABILITIES
-from llm_serve.backends.base import Sampling
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
+from llm_serve.generation.job import Job
+from llm_serve.sampling import Sampling
+from llm_serve.wire import to_json
 
 _Request = TypeVar("_Request", ChatRequest, CompletionRequest)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from llm_serve.backends.base import Guide
+from llm_serve.sampling import Guide
 
 _Value = TypeVar("_Value")
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]

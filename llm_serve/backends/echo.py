@@ -12,18 +12,10 @@ import re
 from collections.abc import AsyncGenerator
 from itertools import count
 
-from llm_serve.backends.base import (
-    Delta,
-    FinishReason,
-    LoadProgress,
-    ModelInfo,
-    Prompt,
-    Report,
-    Sampling,
-    TokenLogprob,
-)
 from llm_serve.config import EchoEngine, ModelConfig
 from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
+from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
+from llm_serve.sampling import Delta, FinishReason, Prompt, Sampling, TokenLogprob
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 _STEPS = 20
@@ -40,7 +32,7 @@ class EchoBackend:
         self._ids: dict[str, int] = {}
         self._words: list[str] = []
 
-    async def load(self, report: Report) -> ModelInfo:
+    async def load(self, report: OnProgress) -> ModelInfo:
         for step in range(_STEPS):
             report(LoadProgress("weights", step / _STEPS))
             if self.engine.load_s:

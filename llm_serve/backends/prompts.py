@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_serve.backends.base import Prompt, Sampling
 from llm_serve.config import ModelConfig
 from llm_serve.errors import InvalidRequest, PromptTooLong
+from llm_serve.sampling import Prompt, Sampling
 
 
 def chat_prompt(tokenizer: Any, messages: list[dict[str, str]], model_id: str) -> Prompt:

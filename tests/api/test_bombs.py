@@ -17,16 +17,16 @@ import pytest
 from pydantic_core import from_json
 
 from llm_serve.api.app import create_app
-from llm_serve.api.job import Job
-from llm_serve.api.local import LocalGateway
 from llm_serve.api.outline import MAX_MARKS, MAX_OBJECTS, Outline
 from llm_serve.api.requests import parse_for_engine
 from llm_serve.api.schemas import MAX_ENTRIES, MAX_MESSAGES
-from llm_serve.backends.base import Guide, Sampling
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, RequestTimeout, UnsupportedParameter
+from llm_serve.generation.job import Job
+from llm_serve.sampling import Guide, Sampling
 from tests.support.client import CHAT, TEXT, Api, check, refused, user
 from tests.support.inprocess import echo, serving
+from tests.support.local_gateway import LocalGateway
 
 SIZE = 8 * 1024 * 1024 - 1024
 LONGEST_S = 0.06

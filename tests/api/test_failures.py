@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 
-from llm_serve.api.job import Job
-from llm_serve.api.local import LocalGateway
-from llm_serve.api.render import Renderer
-from llm_serve.backends.base import Delta
 from llm_serve.errors import (
     InferenceTimeout,
     InternalError,
@@ -22,9 +18,13 @@ from llm_serve.errors import (
     ServeError,
     UnsupportedParameter,
 )
+from llm_serve.generation.job import Job
+from llm_serve.generation.render import Renderer
+from llm_serve.sampling import Delta
 from tests.support.client import Api, refused
 from tests.support.errors import every_error
 from tests.support.inprocess import echo, serving
+from tests.support.local_gateway import LocalGateway
 from tests.support.waiting import until
 
 

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.front import middlewares
+from deployments.ray_patches.proxy_middleware import middlewares
 from llm_serve.errors import EngineDied
 from tests.support.client import check, refused
 

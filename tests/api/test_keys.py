@@ -97,7 +97,7 @@ def test_every_key_is_compared_whichever_matches(monkeypatch: pytest.MonkeyPatch
         compared.append((a, b))
         return real(a, b)
 
-    monkeypatch.setattr("llm_serve.api.edge.hmac.compare_digest", watched)
+    monkeypatch.setattr("llm_serve.api.middleware.hmac.compare_digest", watched)
     with serving(keys=KEYS) as api:
         for sent in ("sk-first", "nothing"):
             compared.clear()

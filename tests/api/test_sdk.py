@@ -10,10 +10,10 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from llm_serve.api.app import create_app
-from llm_serve.api.local import LocalGateway
 from llm_serve.config import Config
 from tests.support.client import Api
 from tests.support.inprocess import echo, serving
+from tests.support.local_gateway import LocalGateway
 from tests.support.sdk import MESSAGES, clients, exercise, exercise_async
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from llm_serve.api.job import Job
 from llm_serve.api.requests import parse_chat, parse_completion
-from llm_serve.backends.base import Delta, Prompt, Sampling
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, QueueFull
-from llm_serve.execution import run
+from llm_serve.generation.execution import run
+from llm_serve.generation.job import Job
+from llm_serve.sampling import Delta, Prompt, Sampling
 from tests.support.client import Api, refused, user
 from tests.support.inprocess import echo, serving
 from tests.support.waiting import until

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import Delta, Prompt, Sampling
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.config import ModelConfig, SamplingDefaults, TransformersEngine, default_config
+from llm_serve.sampling import Delta, Prompt, Sampling
 
 MODEL_ID = "smol"
 DEFAULT_MAX_TOKENS = 48

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.output_decoder import LEAST, Transcript, Vocabulary
 from llm_serve.backends.text import Detokenizer, StopMatcher
+from llm_serve.sampling import Sampling
 
 WHOLE = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200

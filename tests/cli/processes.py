@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-c", "from llm_serve.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from llm_serve.cli.main import main; main()"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments.configfile import read_serve_file
+from deployments.machine.config_file import read_serve_file
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, default_config
-from llm_serve.yamlfile import BadFile
+from llm_serve.config.yaml_file import BadFile
 from tests.cli.processes import ROOT, Run
 
 # Importing ray.serve warns of its own use of pydantic.

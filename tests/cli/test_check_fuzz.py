@@ -12,10 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployments.configfile import read_serve_file
+from deployments.machine.config_file import read_serve_file
 from deployments.schema import IMPORT_PATH, POLICY
-from llm_serve.servefile import ServeFile
-from llm_serve.yamlfile import MOST, BadFile
+from llm_serve.config.serve_file import ServeFile
+from llm_serve.config.yaml_file import MOST, BadFile
 from tests.cli.test_check import GOOD
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

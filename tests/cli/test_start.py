@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.cores import NICENESS, is_control_plane
+from deployments.cluster.cores import NICENESS, is_control_plane
 from tests.cli.files import write
 from tests.cli.processes import Server, environment
 from tests.cli.sockets import listening, open_to_others

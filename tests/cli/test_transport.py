@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.environment import applied, serve_env, start_env
-from deployments.folder import own_folder
-from deployments.token import ensure_token
+from deployments.machine.environment import applied, serve_env, start_env
+from deployments.machine.folder import own_folder
+from deployments.machine.token import ensure_token
 from tests.cli.processes import ROOT
 
 
@@ -40,7 +40,7 @@ def test_two_starts_may_sweep_one_folder(monkeypatch: pytest.MonkeyPatch) -> Non
             dead.rmdir()
         return exists(pid)
 
-    monkeypatch.setattr("deployments.folder.psutil.pid_exists", swept_by_another)
+    monkeypatch.setattr("deployments.machine.folder.psutil.pid_exists", swept_by_another)
     with own_folder() as folder:
         assert folder.exists()
 

@@ -94,7 +94,7 @@ def test_a_model_id_that_the_hub_does_not_give(run: Run, port: int) -> None:
 
 def test_the_command_line_needs_no_ray_to_say_its_help() -> None:
     code = (
-        "import sys; import llm_serve.cli; "
+        "import sys; import llm_serve.cli.main; "
         "sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'transformers')))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(ROOT), check=False)

@@ -16,10 +16,10 @@ import pytest
 import typer
 import yaml
 
-from deployments.configfile import read_serve_file
+from deployments.machine.config_file import read_serve_file
 from llm_serve.api.loading import Loading
 from llm_serve.backends import check_engine
-from llm_serve.cli import app
+from llm_serve.cli.main import app
 from llm_serve.config import DEFAULT_MODEL, Config
 from tests.cli.files import write
 from tests.cli.processes import ROOT, Server

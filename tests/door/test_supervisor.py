@@ -14,18 +14,18 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments import supervisor as module
-from deployments.launch import Place, StartFailed
-from deployments.ray_process import Order
-from deployments.supervisor import Broken, Supervisor
+from deployments.machine import supervisor as module
+from deployments.machine.launch import Place, StartFailed
+from deployments.machine.ray_process import Order
+from deployments.machine.supervisor import Broken, Supervisor
 from llm_serve.config import Config
-from llm_serve.processes import lives
+from llm_serve.host.processes import lives
 from tests.support.inprocess import echo
 from tests.support.waiting import until
 
 CHILD = """
 import http.server, json, subprocess, sys, threading
-from deployments.ray_process import Order
+from deployments.machine.ray_process import Order
 order = Order.from_json(sys.stdin.readline())
 
 class Answers(http.server.BaseHTTPRequestHandler):

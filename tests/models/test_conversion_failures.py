@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 import llm_serve
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.models import resolve
+from llm_serve.progress import LoadProgress
 
 GGUF = "wheel:tiny-model==1.0/tiny_model/broken.gguf"
 

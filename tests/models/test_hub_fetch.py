@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.models import child, is_cached, resolve
+from llm_serve.progress import LoadProgress
 
 COMMIT = "c" * 40
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import llm_serve
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import default_config
 from llm_serve.models import is_cached, resolve, weights_bytes
+from llm_serve.progress import LoadProgress
 
 pytestmark = pytest.mark.model
 

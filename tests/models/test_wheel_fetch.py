@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import ModelConfig, default_config
 from llm_serve.errors import LoadFailed
 from llm_serve.models import cache_root, child, is_cached, resolve
+from llm_serve.progress import LoadProgress
 
 Tiny = Callable[..., ModelConfig]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from deployments.admission import Admission
+from deployments.app.admission import Admission
 from llm_serve.config import ModelConfig
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from deployments.environment import free_port
+from deployments.machine.environment import free_port
 from deployments.schema import APPLICATION
 from tests.support.waiting import until
 

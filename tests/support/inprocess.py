@@ -17,9 +17,9 @@ import httpx
 from starlette.types import ASGIApp
 
 from llm_serve.api.app import create_app
-from llm_serve.api.local import LocalGateway
 from llm_serve.config import Config, ModelConfig
 from tests.support.client import Api
+from tests.support.local_gateway import LocalGateway
 
 
 class _Threaded(httpx.BaseTransport):

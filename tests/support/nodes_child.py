@@ -15,8 +15,8 @@ import os
 import sys
 from typing import Any
 
-from deployments.environment import applied, longest_request_s, serve_env, start_env
-from deployments.folder import own_folder
+from deployments.machine.environment import applied, longest_request_s, serve_env, start_env
+from deployments.machine.folder import own_folder
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 

@@ -14,11 +14,11 @@ import uvicorn
 
 from llm_serve.api.app import create_app
 from llm_serve.api.loading import Loading
-from llm_serve.api.local import LocalGateway
-from llm_serve.backends.base import LoadProgress
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, LoadFailed
+from llm_serve.progress import LoadProgress
 from llm_serve.status import ServerStatus
+from tests.support.local_gateway import LocalGateway
 from tests.support.waiting import until
 
 

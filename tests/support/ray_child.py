@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Any
 
-from deployments.launch import launch
+from deployments.machine.launch import launch
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 

@@ -8,7 +8,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from deployments.environment import serve_env
+from deployments.machine.environment import serve_env
 
 
 def rendered(folder: Path, port: int, *servers: int) -> Path:

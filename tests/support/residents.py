@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 import psutil
 
-from deployments.names import model_of
+from deployments.app.names import model_of
 from deployments.schema import APPLICATION
 from tests.support.client import KEPT, Api
 from tests.support.cluster import Cluster

@@ -20,7 +20,7 @@ import psutil
 import yaml
 
 from bench.family import DASHBOARD, INGRESS, Family
-from deployments.environment import free_port
+from deployments.machine.environment import free_port
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 from llm_serve.models import cache_root

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from deployments.names import deployment_of
+from deployments.app.names import deployment_of
 from deployments.schema import APPLICATION
 from llm_serve.errors import EngineDied, NotReady
 from tests.support.client import CHAT, Api, refused, user

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from llm_serve.backends import UNTRIED, check_engine
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.tensorrt_llm import OURS, TensorrtBackend
 from llm_serve.config import ModelConfig
 from llm_serve.errors import (
@@ -22,6 +21,7 @@ from llm_serve.errors import (
     LoadFailed,
     UnsupportedParameter,
 )
+from llm_serve.sampling import Sampling
 from tests.support.client import Api, refused, user
 from tests.support.tensorrt import REAL
 from tests.support.waiting import until

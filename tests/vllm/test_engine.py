@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.vllm.arguments import OURS, check_keys
 from llm_serve.backends.vllm.backend import VllmBackend
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
+from llm_serve.sampling import Sampling
 from tests.support.client import Api
 from tests.support.waiting import until
 

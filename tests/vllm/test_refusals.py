@@ -18,12 +18,12 @@ from vllm.exceptions import LoRAAdapterNotFoundError, VLLMValidationError
 from vllm.renderers.registry import RENDERER_REGISTRY
 from vllm.v1.engine.exceptions import EngineGenerateError
 
-from llm_serve.backends.base import Prompt, Sampling
 from llm_serve.backends.vllm import refusals
 from llm_serve.backends.vllm.backend import VllmBackend
 from llm_serve.backends.vllm.inner_server import InnerServer
 from llm_serve.config import ModelConfig
 from llm_serve.errors import InternalError, InvalidRequest, ServeError
+from llm_serve.sampling import Prompt, Sampling
 
 pytestmark = pytest.mark.vllm
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from llm_serve.backends.base import Delta, LoadProgress, ModelInfo, Prompt, Report, Sampling
 from llm_serve.backends.output_decoder import Transcript, Vocabulary
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
+from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
+from llm_serve.sampling import Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
     from llm_serve.backends.transformers.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ class TransformersBackend:
         self._vocabulary: Vocabulary
         self._longest = 0
 
-    async def load(self, report: Report) -> ModelInfo:
+    async def load(self, report: OnProgress) -> ModelInfo:
         # In a thread that ends: OpenMP keeps a team of threads for each one that has used torch,
         # and where two teams share the cores it puts waiting threads to sleep, between any two
         # products. Measured: 21 instead of 36 tokens/s alone, 140 instead of 230 for 8 clients.
@@ -52,7 +53,7 @@ class TransformersBackend:
         report(LoadProgress("warmup", 1.0))
         return self._info(held_before)
 
-    def _load(self, report: Report) -> int:
+    def _load(self, report: OnProgress) -> int:
         """Returns the bytes held before."""
         from llm_serve.models import resolve
         from llm_serve.models.footprint import estimate
@@ -60,7 +61,8 @@ class TransformersBackend:
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends.transformers import checkpoint, gpu_memory, precision
+            from llm_serve.backends.transformers import checkpoint, gpu_memory
+            from llm_serve.models import precision
         except ImportError as error:
             raise LoadFailed(
                 "The transformers backend is not installed: pip install 'llm-serve[transformers]'."

@@ -22,10 +22,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llm_serve.backends.output_decoder import end_tokens
-from llm_serve.backends.transformers.precision import pick_device, pick_dtype
 from llm_serve.backends.transformers.projections import prepare
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed, ServeError
+from llm_serve.models.precision import pick_device, pick_dtype
 
 
 @dataclass(frozen=True, slots=True)

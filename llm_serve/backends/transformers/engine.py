@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.output_decoder import RawLogprob
 from llm_serve.backends.transformers import sampler, scheduler
 from llm_serve.backends.transformers.kv_memory import KvMemory, Layer, keeps_meaning
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, Pages
 from llm_serve.backends.transformers.step import Runner
 from llm_serve.errors import EngineDied, InternalError, ServeError
+from llm_serve.sampling import Sampling
 
 log = logging.getLogger("llm_serve.backends.transformers")
 Sink = Callable[[bool, ServeError | None], None]

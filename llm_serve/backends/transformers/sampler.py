@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import torch
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.output_decoder import RawLogprob
+from llm_serve.sampling import Sampling
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this would overflow; the result is the argmax anyway."""

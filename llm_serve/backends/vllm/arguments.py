@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_serve.backends import sections
+from llm_serve.backends import engine_keys
 from llm_serve.config import VLLM_CPU_CACHE_BYTES
 from llm_serve.errors import LoadFailed
 
@@ -85,7 +85,7 @@ def check_keys(section: Mapping[str, Any], model_id: str) -> None:
     from vllm.entrypoints.launchers.cli_args import BaseFrontendArgs
 
     known = _fields(AsyncEngineArgs) | _fields(BaseFrontendArgs)
-    sections.check_keys(section, known, OURS, model_id=model_id, engine="vLLM")
+    engine_keys.check_keys(section, known, OURS, model_id=model_id, engine="vLLM")
 
 
 def first_line(error: Exception) -> str:

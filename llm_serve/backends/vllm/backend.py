@@ -15,14 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from llm_serve.backends.base import (
-    Delta,
-    LoadProgress,
-    ModelInfo,
-    Prompt,
-    Report,
-    Sampling,
-)
 from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
@@ -34,6 +26,8 @@ from llm_serve.errors import (
     ServeError,
     without_paths,
 )
+from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
+from llm_serve.sampling import Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
     from vllm.logprobs import Logprob
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from llm_serve.backends.vllm.inner_server import InnerServer
-    from llm_serve.backends.vllm.reasons import Reasons
+    from llm_serve.backends.vllm.startup_errors import Reasons
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
@@ -71,7 +65,7 @@ class VllmBackend:
         self._eos: tuple[int, ...] = ()
         self._longest = 0
 
-    async def load(self, report: Report) -> ModelInfo:
+    async def load(self, report: OnProgress) -> ModelInfo:
         from llm_serve.models import resolve
 
         for name, value in _QUIET.items():
@@ -111,7 +105,7 @@ class VllmBackend:
         except ImportError as error:
             raise LoadFailed(not_installed()) from error
         from llm_serve.backends.vllm.arguments import engine_args, first_line, server_args
-        from llm_serve.backends.vllm.reasons import Reasons
+        from llm_serve.backends.vllm.startup_errors import Reasons
 
         model_id = self._config.id
         args, server = engine_args(

@@ -1,8 +1,8 @@
 """vLLM's own API server, called in this process: every route and field that it has, under our
 queue, our cancellation, our errors and our wire.
 
-Plain chat and text completions do not come this way: `llm_serve.execution` renders those from the
-engine's tokens with far less work a token.
+Plain chat and text completions do not come this way: `llm_serve.generation.execution` renders those
+from the engine's tokens with far less work a token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-from llm_serve.api.render import frame, to_json
 from llm_serve.errors import (
     EngineDied,
     InternalError,
@@ -24,6 +23,7 @@ from llm_serve.errors import (
     UnsupportedParameter,
     without_paths,
 )
+from llm_serve.wire import frame, to_json
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message

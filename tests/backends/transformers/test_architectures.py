@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 
 import transformers  # noqa: E402
 
-from llm_serve.backends.base import Sampling  # noqa: E402
 from llm_serve.backends.transformers import kv_memory  # noqa: E402
 from llm_serve.backends.transformers.engine import Engine  # noqa: E402
+from llm_serve.sampling import Sampling  # noqa: E402
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128,

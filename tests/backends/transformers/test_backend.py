@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import Prompt, Sampling
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.errors import EngineDied, InvalidRequest, PromptTooLong
+from llm_serve.sampling import Prompt, Sampling
 
 from ..conftest import DEFAULT_MAX_TOKENS, Greedy, ask, chat
 

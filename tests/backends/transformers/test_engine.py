@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends.base import Prompt
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.errors import InternalError
+from llm_serve.sampling import Prompt
 
 from ..conftest import Answer, Greedy, ask, chat, loaded
 

@@ -15,13 +15,13 @@ from transformers.generation.logits_process import (  # noqa: E402
     TopPLogitsWarper,
 )
 
-from llm_serve.backends.base import Sampling  # noqa: E402
 from llm_serve.backends.transformers.sampler import (  # noqa: E402
     CANDIDATES,
     State,
     choose,
     sample,
 )
+from llm_serve.sampling import Sampling  # noqa: E402
 
 VOCABULARY = 4096
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, create_model
 
-from llm_serve.backends.base import Sampling
 from llm_serve.backends.transformers import checkpoint, kv_memory
 from llm_serve.backends.transformers.engine import Engine, Request
 from llm_serve.config import TransformersEngine
+from llm_serve.sampling import Sampling
 from tensorrt_llm import llmapi
 
 __version__ = "1.2.0+fake"

@@ -1,0 +1,1 @@
+"""The application on Ray Serve: ingress, replicas, the director and who speaks to whom."""

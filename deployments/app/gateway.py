@@ -1,0 +1,251 @@
+"""From the API's routes to the models' handles; the director is asked where it must decide."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.app.admission import Admission
+from deployments.app.answers import accepted, loading_of, refusal
+from deployments.app.director_client import DirectorAway, DirectorLink
+from deployments.app.messages import Answer
+from deployments.app.replica import STARTED
+from llm_serve.api.loading import Accepted, Loading, Readmit
+from llm_serve.config import Config
+from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
+from llm_serve.generation.job import Job
+from llm_serve.residency import effects as fx
+from llm_serve.residency import events as ev
+from llm_serve.status import ModelStatus, ServerStatus
+
+log = logging.getLogger("ray.serve")
+COMMENT_PERIOD_S = 3.0
+_BULK = 256 * 1024
+"""Characters above which a job goes by reference: by value, Ray's messages end at 4 MiB."""
+
+
+class HandleGateway:
+    """`llm_serve.api.gateway.Gateway` over handles; a ready model costs no other call."""
+
+    def __init__(
+        self,
+        config: Config,
+        models: dict[str, DeploymentHandle],
+        link: DirectorLink,
+        admission: dict[str, Admission],
+        created: int,
+    ) -> None:
+        self._config = config
+        self._handles = {
+            model_id: handle.options(stream=True, _by_reference=False)
+            for model_id, handle in models.items()
+        }
+        self._bulk_handles = {
+            model_id: handle.options(stream=True) for model_id, handle in models.items()
+        }
+        self._link = link
+        self._admission = admission
+        self._created = created
+
+    def status(self) -> ServerStatus:
+        view = self._link.view
+        if view is None:
+            models = tuple(self._model_status(m.id, m.backend, None) for m in self._config.models)
+            return ServerStatus("starting", models, self._created)
+        snapshot = view.snapshot
+        shown = {m.model: m for m in snapshot.models}
+        models = tuple(
+            self._model_status(m.id, m.backend, shown.get(m.id)) for m in self._config.models
+        )
+        target, current = snapshot.switch_target, snapshot.current_model
+        return ServerStatus(snapshot.status, models, self._created, target, current)
+
+    async def changes(self) -> AsyncGenerator[ServerStatus, None]:
+        tick = -1
+        while True:
+            tick = await self._link.changed(tick)
+            yield self.status()
+
+    @contextmanager
+    def place(self, job: Job) -> Iterator[None]:
+        """See Gateway. Raises QueueFull; Conflict while the server shuts down."""
+        self._refuse_while_draining()
+        admission = self._admission[job.model]
+        try:
+            with admission.place(job.sequences):
+                if admission.must_report:
+                    self._link.report_soon()
+                yield
+        except QueueFull:
+            if admission.must_report:  # by newer figures there may be room
+                self._link.report_soon()
+            raise
+
+    async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
+        """See Gateway. Asks the director only where the model is not ready."""
+        self._refuse_while_draining()
+        if self._link.may_send(job.model):
+            return
+        ticket = f"{job.id}-{uuid.uuid4().hex[:8]}"
+        request = ev.Request(ticket, job.model, self._link.name, hold_s)
+        answer = asyncio.ensure_future(self._link.ask(request))
+        try:
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=COMMENT_PERIOD_S)
+                # Who is not held hears nothing before the answer: a comment would open the stream.
+                if hold_s is None or answer.done():
+                    continue
+                yield self._loading(job.model)
+            effect = answer.result()
+        except DirectorAway:
+            raise self._undecided(job.model, hold_s) from None
+        finally:
+            if not answer.done():
+                answer.cancel()
+                self._link.cancel(ticket)
+        match effect:
+            case fx.Admitted():
+                return
+            case fx.Accepted(_, waiting):
+                raise accepted(waiting)
+            case _:
+                raise refusal(effect, job.model)
+
+    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
+        """See Gateway. Raises QueueFull, EngineDied, Readmit and the model's own."""
+        if not self._link.may_send(job.model):
+            raise Readmit
+        with self._admission[job.model].sent(job.sequences):
+            handles = self._bulk_handles if job.size > _BULK else self._handles
+            messages = handles[job.model].generate.remote(job)
+            try:
+                first = await self._first(job.model, messages)
+                assert first == STARTED
+                async for message in messages:
+                    yield message
+            except BackPressureError:
+                raise self._admission[job.model].full() from None
+            except RayTaskError as error:
+                raise _cause(error) from None
+            except (RayError, DeploymentUnavailableError) as error:
+                log.warning("%s failed: %s", job.id, type(error).__name__)
+                # One that cannot be reached for a moment (ActorUnavailableError) may well live.
+                if isinstance(error, ActorDiedError) and error.actor_id is not None:
+                    self._link.bury(error.actor_id)
+                raise EngineDied(
+                    f"The engine of {job.model} died while it worked on this request; "
+                    "send it again."
+                ) from None
+            finally:
+                messages.cancel()
+
+    async def load(self, model_id: str) -> Loading | None:
+        """See Gateway. Raises LoadFailed, Conflict, NotReady."""
+        self._refuse_while_draining()
+        effect = await self._told(ev.Load(f"load-{uuid.uuid4().hex}", model_id))
+        if isinstance(effect, fx.Admitted):
+            return None
+        if isinstance(effect, fx.Accepted):
+            return loading_of(effect.waiting)
+        raise refusal(effect, model_id)
+
+    async def unload(self, model_id: str) -> None:
+        """See Gateway. Raises Conflict for a pinned model, NotReady."""
+        effect = await self._told(ev.Unload(f"unload-{uuid.uuid4().hex}", model_id))
+        if not isinstance(effect, fx.Done):
+            raise refusal(effect, model_id)
+
+    async def _told(self, question: ev.Load | ev.Unload) -> Answer:
+        try:
+            return await self._link.ask(question)
+        except DirectorAway:
+            raise NotReady(
+                "Nobody decides about models at the moment; try again in 2 s.", retry_after_s=2
+            ) from None
+
+    def _undecided(self, model_id: str, hold_s: float | None) -> Exception:
+        """What a request is told whose question the director has left open: as far as this ingress
+        knows where the load stands."""
+        loading = self._loading(model_id)
+        if hold_s is None:
+            return Accepted(loading)
+        return NotReady(
+            f"{model_id} is not ready yet; try again in {loading.retry_after_s} s.",
+            retry_after_s=loading.retry_after_s,
+            loading=loading.body(),
+        )
+
+    def _refuse_while_draining(self) -> None:
+        if self._link.view is not None and self._link.view.snapshot.status == "draining":
+            raise Conflict("The server is shutting down.")
+
+    async def _first(self, model: str, messages: AsyncGenerator[bytes, None]) -> bytes:
+        """The message that a replica sends when it starts. Raises Readmit when the model leaves
+        first (rule 8): the request waited in the handle's queue, where nothing would take it."""
+        first = asyncio.ensure_future(anext(messages))
+        try:
+            while not first.done():
+                leaving = self._link.leaving(model)
+                either: set[asyncio.Future[Any]] = {first, leaving}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not first.done() and not self._link.may_send(model):
+                    raise Readmit
+            return first.result()
+        finally:
+            if not first.done():
+                first.cancel()
+
+    def _loading(self, model_id: str) -> Loading:
+        status = self.status()
+        model = status.model(model_id)
+        assert model is not None, "the routes let nothing through that is not configured"
+        return Loading(
+            model=model_id,
+            current_model=status.current_model,
+            retry_after_s=2,
+            eta_s=model.eta_s,
+            stage=model.stage,
+            progress=model.progress,
+            position=model.position,
+        )
+
+    def _model_status(
+        self, model_id: str, backend: str, shown: fx.ModelStatus | None
+    ) -> ModelStatus:
+        admission = self._admission[model_id]
+        view = self._link.view
+        if shown is None or view is None:
+            return ModelStatus(model_id, backend, queued=admission.queued)
+        left = None if shown.eta_s is None else shown.eta_s - self._link.age_s
+        return ModelStatus(
+            id=model_id,
+            backend=backend,
+            state=shown.status,
+            stage=shown.stage if shown.status == "loading" else None,
+            progress=shown.progress if shown.status == "loading" else None,
+            error=shown.last_error,
+            cooldown_s=max(0.0, shown.cooldown_s - self._link.age_s),
+            # What took longer than it ever did ends nobody knows when.
+            eta_s=left if left is None or left > 0 else None,
+            position=shown.position,
+            replicas=shown.replicas,
+            pinned=shown.pinned,
+            info=view.infos.get(model_id),
+            running=admission.running,
+            queued=admission.queued,
+        )
+
+
+def _cause(error: RayTaskError) -> ServeError:
+    if isinstance(error.cause, ServeError):
+        return error.cause
+    log.error("a replica failed: %s", error)
+    return InternalError("The engine failed on this request; the server's log has the reason.")

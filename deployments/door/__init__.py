@@ -1,0 +1,1 @@
+"""The public socket, and the HAProxy that answers on it."""

@@ -1,0 +1,1 @@
+"""What `llm-serve` does to one machine: start, watch and stop Ray."""

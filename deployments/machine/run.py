@@ -1,0 +1,146 @@
+"""The life of `llm-serve`, from the first check to the last process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shlex
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from deployments.door.door import DoorThread, NotServed
+from deployments.machine.environment import haproxy_is_on
+from deployments.machine.folder import own_folder
+from deployments.machine.launch import Place, StartFailed
+from deployments.machine.probe import Health
+from deployments.machine.ray_process import DISK_FULL, Order
+from deployments.machine.supervisor import Broken, Supervisor
+from llm_serve.cli.terminal import Terminal
+from llm_serve.config import Config, ModelConfig
+from llm_serve.errors import LoadFailed
+from llm_serve.host.ports import PortTaken, is_loopback, require_port
+from llm_serve.host.processes import adopt_orphans, end_all
+from llm_serve.host.signals import Stopped, StopSignals
+from llm_serve.models import is_cached, resolve
+from llm_serve.progress import LoadProgress
+
+_QUESTION = "Explain cataract surgery in one sentence."
+_STARTING = "The server is starting; try again shortly."
+
+
+def serve(
+    config: Config, host: str, port: int, terminal: Terminal, schema: dict[str, Any] | None = None
+) -> int:
+    """Serves until it is stopped. The exit code: 0 after Ctrl-C or SIGTERM, 1 on failure."""
+    adopt_orphans()
+    with StopSignals() as signals:
+        try:
+            with ExitStack() as stack:
+                require_port(host, port)
+                _warn_if_open(config, host, terminal)
+                fetch(config.default_model, terminal)
+                folder = stack.enter_context(own_folder())
+                door = _open_door(folder, host, port, config, stack)
+                place = Place(folder, None if door is None else door.control)
+                supervisor = Supervisor(Order(config, host, port, schema, place), door)
+                stack.callback(supervisor.stop)
+                try:
+                    _run(supervisor, config, terminal)
+                except Stopped:
+                    supervisor.drain(terminal.say)
+                    signals.ending()
+        except Stopped:
+            pass
+        except (PortTaken, LoadFailed, StartFailed, Broken, NotServed) as error:
+            terminal.error(error.detail if isinstance(error, LoadFailed) else str(error))
+            return 1
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            terminal.error(DISK_FULL)
+            return 1
+        finally:
+            signals.ending()
+            end_all()
+        terminal.say("Stopped.")
+        return 0
+
+
+def _open_door(
+    folder: Path, host: str, port: int, config: Config, stack: ExitStack
+) -> DoorThread | None:
+    """From here on nobody who connects is refused. None where Ray's own proxy takes requests."""
+    if not haproxy_is_on():
+        return None
+    door = DoorThread(folder, host, port, config.server.body_timeout_s)
+    stack.callback(door.shut)
+    return door.open(_STARTING)
+
+
+def _run(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    """Only raises: Stopped when somebody ends it, StartFailed when it cannot go on."""
+    terminal.say("Starting Ray ...")
+    supervisor.start()
+    _wait(supervisor, config, terminal)
+    _greet(supervisor, config, terminal)
+    supervisor.watch(terminal.warn)
+
+
+def fetch(model: ModelConfig, terminal: Terminal) -> Path | None:
+    """Gets the weights of a model that has any. Raises LoadFailed."""
+    if model.backend == "echo":
+        return None
+    if is_cached(model):
+        return None
+    with terminal.progress(model.id) as report:
+        return resolve(model, report)
+
+
+def _warn_if_open(config: Config, host: str, terminal: Terminal) -> None:
+    if not is_loopback(host) and config.server.api_key_file is None:
+        terminal.warn(
+            f"listening on {host}, and anyone who can reach it may use the models; "
+            "set server.api_key_file to ask for a key."
+        )
+
+
+def _wait(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    with terminal.progress(config.default_model.id) as report:
+
+        def show(health: Health) -> None:
+            if stage := health.get("load_stage"):
+                report(LoadProgress(stage, health.get("load_progress")))
+
+        terminal.say(f"Ray is up; logs are in {supervisor.ray['logs']}")
+        health = supervisor.wait(show)
+    if health["status"] == "degraded" and (why := supervisor.probe.why_default_failed()):
+        raise StartFailed(why)
+    if failed := health.get("failed_models"):
+        terminal.warn(f"these models could not be loaded: {', '.join(failed)}; see /v1/models.")
+
+
+def _greet(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+    url, ray = supervisor.probe.url, supervisor.ray
+    terminal.say("")
+    terminal.important(f"Serving {config.default_model.id} at {url}/v1")
+    terminal.say("Try:")
+    terminal.say(f"  {curl_line(url, config.server.api_key_file)}")
+    if ray["dashboard"] is not None:
+        guard = (
+            f"it asks for Ray's token, which is in {ray['token']}"
+            if ray["token"]
+            else "open to everyone on this machine, as RAY_AUTH_MODE says"
+        )
+        terminal.say(f"Dashboard: {ray['dashboard']} ({guard})")
+    terminal.say("Ctrl-C stops everything that was started here.")
+
+
+def curl_line(url: str, api_key_file: str | None) -> str:
+    """One line for a shell."""
+    body = json.dumps({"messages": [{"role": "user", "content": _QUESTION}]})
+    key = ""
+    if api_key_file is not None:
+        file = shlex.quote(str(Path(api_key_file).expanduser()))
+        key = f" -H \"Authorization: Bearer $(sed -n '/^[^#]/{{p;q;}}' {file})\""
+    return f"curl -s {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"

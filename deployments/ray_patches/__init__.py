@@ -1,0 +1,1 @@
+"""What we change in Ray, each change in a file that names the version."""

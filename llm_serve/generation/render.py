@@ -1,0 +1,148 @@
+"""From typed deltas to OpenAI's JSON and SSE bytes, in one place.
+
+What we do not have is left out rather than sent as null, but for what OpenAI's schema requires:
+`logprobs`, `refusal`, and all four members of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from llm_serve.generation.job import Job
+from llm_serve.sampling import Delta, FinishReason, TokenLogprob
+from llm_serve.wire import DONE, frame, to_json
+
+
+def usage(
+    prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None
+) -> dict[str, Any]:
+    """OpenAI's counts; `cached_tokens` of the prompt where the engine counts them."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+    if cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": cached_tokens}
+    return counts
+
+
+class Renderer:
+    """Renders one job: deltas to frames while streaming, or one body at the end."""
+
+    def __init__(self, job: Job, prompt_tokens: int, choices: int) -> None:
+        self.job = job
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = 0
+        self.cached_tokens: int | None = None
+        self._chat = job.kind == "chat"
+        suffix = "" if not self._chat else ".chunk" if job.stream else ""
+        self._head = {
+            "id": job.id,
+            "object": ("chat.completion" if self._chat else "text_completion") + suffix,
+            "created": job.created,
+            "model": job.answers_as,
+        }
+        self._texts: list[list[str]] = [[] for _ in range(choices)]
+        self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
+        self._finish: list[FinishReason | None] = [None] * choices
+        self._offsets = [0] * choices
+        self._begun = [False] * choices
+
+    def chunk(self, index: int, delta: Delta) -> bytes:
+        """The frames of one delta; the first of a chat's choice carries the role."""
+        self._count(index, delta)
+        logprobs = self._rendered_logprobs(index, delta.logprobs)
+        if not self._chat:
+            choice = {
+                "index": index,
+                "text": delta.text,
+                "logprobs": logprobs,
+                "finish_reason": delta.finish_reason,
+            }
+            return self._frame([choice])
+        content: dict[str, Any] = {"content": delta.text} if delta.text else {}
+        if not self._begun[index]:
+            self._begun[index] = True
+            content = {"role": "assistant", "content": delta.text}
+        choice = {
+            "index": index,
+            "delta": content,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
+        }
+        return self._frame([choice])
+
+    def end(self) -> bytes:
+        """The last frames: usage where it was asked for, and `[DONE]`."""
+        if not self.job.include_usage:
+            return DONE
+        total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        return frame({**self._head, "choices": [], "usage": total}) + DONE
+
+    def add(self, index: int, delta: Delta) -> None:
+        """Keeps a delta for `body`."""
+        self._count(index, delta)
+        self._texts[index].append(delta.text)
+        self._logprobs[index].extend(delta.logprobs)
+        self._finish[index] = delta.finish_reason
+
+    def body(self) -> bytes:
+        """The whole answer."""
+        choices = []
+        for index, texts in enumerate(self._texts):
+            text = "".join(texts)
+            choice: dict[str, Any] = {"index": index}
+            if self._chat:
+                choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            else:
+                choice["text"] = text
+            choice["logprobs"] = self._rendered_logprobs(index, self._logprobs[index])
+            choice["finish_reason"] = self._finish[index]
+            choices.append(choice)
+        total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        return to_json({**self._head, "choices": choices, "usage": total})
+
+    def _count(self, index: int, delta: Delta) -> None:
+        self.completion_tokens += delta.tokens
+        # Of a prompt's n samples the first counts, as `prompt_tokens` counts it once.
+        if delta.cached_tokens is not None and index % self.job.n == 0:
+            self.cached_tokens = (self.cached_tokens or 0) + delta.cached_tokens
+
+    def _frame(self, choices: list[dict[str, Any]]) -> bytes:
+        return frame({**self._head, "choices": choices})
+
+    def _rendered_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> Any:
+        if self.job.sampling.logprobs is None:
+            return None
+        if self._chat:
+            return {"content": [_chat_logprob(token) for token in tokens], "refusal": None}
+        return self._legacy_logprobs(index, tokens)
+
+    def _legacy_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+        out: dict[str, list[Any]] = {
+            "tokens": [],
+            "token_logprobs": [],
+            "top_logprobs": [],
+            "text_offset": [],
+        }
+        for token in tokens:
+            out["tokens"].append(token.token)
+            out["token_logprobs"].append(token.logprob)
+            out["top_logprobs"].append({text: logprob for text, _, logprob in token.top})
+            out["text_offset"].append(self._offsets[index])
+            self._offsets[index] += len(token.token)
+        return out
+
+
+def _chat_logprob(token: TokenLogprob) -> dict[str, Any]:
+    return {
+        "token": token.token,
+        "bytes": list(token.token_bytes),
+        "logprob": token.logprob,
+        "top_logprobs": [
+            {"token": text, "bytes": list(data), "logprob": logprob}
+            for text, data, logprob in token.top
+        ],
+    }

@@ -1,0 +1,1 @@
+"""This machine: processes, ports, signals, and what a worker process imports."""

@@ -1,0 +1,88 @@
+"""A gateway over backends in this process, without Ray: for tests, and the floor in benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+
+from llm_serve.api.loading import Loading
+from llm_serve.backends import create
+from llm_serve.backends.base import Backend
+from llm_serve.config import Config
+from llm_serve.errors import Conflict, LoadFailed, QueueFull
+from llm_serve.generation.execution import run
+from llm_serve.generation.job import Job
+from llm_serve.status import ModelStatus, ServerStatus, server_state
+
+
+class LocalGateway:
+    """Every model of the configuration, loaded by `start`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.created = int(time.time())
+        self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
+        self.models = {m.id: ModelStatus(m.id, m.backend) for m in config.models}
+        self.inflight = dict.fromkeys(self.backends, 0)
+        self.places = {m.id: asyncio.Semaphore(m.max_running) for m in config.models}
+
+    async def start(self) -> None:
+        """Loads the models one after the other; a failure is kept in its status."""
+        for model_id, backend in self.backends.items():
+            try:
+                info = await backend.load(lambda progress: None)
+                status = ModelStatus(model_id, self.models[model_id].backend, "ready", info=info)
+            except LoadFailed as error:
+                name = self.models[model_id].backend
+                status = ModelStatus(model_id, name, "failed", error=error.message)
+            self.models[model_id] = status
+
+    async def stop(self) -> None:
+        for backend in self.backends.values():
+            await backend.close()
+
+    def status(self) -> ServerStatus:
+        models = tuple(self.models.values())
+        return ServerStatus(server_state(models), models, self.created)
+
+    async def changes(self) -> AsyncGenerator[ServerStatus, None]:
+        yield self.status()
+
+    @contextmanager
+    def place(self, job: Job) -> Iterator[None]:
+        model = self.config.model(job.model)
+        assert model is not None
+        if self.inflight[job.model] + job.sequences > model.max_running + model.max_queued:
+            raise QueueFull(f"The queue of {job.model} is full.", retry_after_s=1)
+        self.inflight[job.model] += job.sequences
+        try:
+            yield
+        finally:
+            self.inflight[job.model] -= job.sequences
+
+    async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
+        """Nothing loads after `start`, so a model is ready or it never will be."""
+        status = self.models[job.model]
+        if status.state == "failed":
+            raise LoadFailed(status.error or "it failed to load", retry_after_s=60)
+        nothing: tuple[Loading, ...] = ()
+        for loading in nothing:
+            yield loading
+
+    async def load(self, model_id: str) -> Loading | None:
+        return None
+
+    async def unload(self, model_id: str) -> None:
+        raise Conflict("This server keeps every model loaded.")
+
+    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
+        model = self.config.model(job.model)
+        assert model is not None
+        async with (
+            self.places[job.model],
+            aclosing(run(self.backends[job.model], job, model.max_running)) as messages,
+        ):
+            async for message in messages:
+                yield message
