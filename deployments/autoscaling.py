@@ -15,12 +15,13 @@ import logging
 import math
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 import ray
 from ray.serve.config import AutoscalingContext
 
+from deployments.app.messages import Granted
 from deployments.app.names import director_name, model_of
 from deployments.ray_patches.loop_pace import TICK_S, set_pace
 
@@ -31,17 +32,6 @@ _STILL_TICK_S = max(TICK_S, 0.25)
 HOLD_S = 30.0
 """A replica that was wanted stays for so long: what it costs to load is not spent on a pause
 between two bursts."""
-
-Grants = dict[str, tuple[int, int]]
-"""Model id to (replicas granted, generation of that grant)."""
-
-
-class Granted(NamedTuple):
-    """The director's answer: the grants, and whether a model comes or goes."""
-
-    grants: Grants
-    moving: bool
-
 
 _NOTHING = Granted({}, True)
 """Before the first answer, and once the director is lost: every target stays as it is."""

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from llm_serve import errors
-from llm_serve.api import openapi
+from llm_serve.api.schemas import openapi
 from llm_serve.errors import LoadFailed, ServeError
 from llm_serve.wire import error_body
 from tests.support.errors import every_error

@@ -23,13 +23,14 @@ from deployments.app.messages import (
     REPORT_PERIOD_S,
     SILENT_S,
     Answer,
+    Granted,
+    Grants,
     ReplicaReport,
     Told,
     View,
 )
 from deployments.app.replica_census import Survey
 from deployments.app.scheduler_setup import scheduler_for
-from deployments.autoscaling import Granted, Grants
 from deployments.cluster.deaths import ENDED, here, look, reason
 from deployments.cluster.nodes import GpuMemory, capacity, left_behind
 from llm_serve.config import Config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from deployments.cluster.deaths import NodeMemory
 from llm_serve.progress import LoadProgress, ModelInfo
@@ -63,3 +63,14 @@ class Told:
 
     answer: Answer
     tick: int
+
+
+Grants = dict[str, tuple[int, int]]
+"""Model id to (replicas granted, generation of that grant)."""
+
+
+class Granted(NamedTuple):
+    """The director's answer: the grants, and whether a model comes or goes."""
+
+    grants: Grants
+    moving: bool

@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from llm_serve.config import Config, EchoEngine, ModelConfig, PassThroughEngine, TransformersEngine
-from llm_serve.residency.budget import is_accelerator
+from llm_serve.residency.plan.budget import is_accelerator
 
 _UNKNOWN_GPU_BYTES = 2**40
 """A GPU whose memory its node does not tell counts as roomy."""

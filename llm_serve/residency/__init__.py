@@ -1,6 +1,6 @@
 """Who may be resident: a pure scheduler. Standard library only; `DESIGN.md` states its rules."""
 
-from llm_serve.residency.policy import Knobs, Strategy, Turns
+from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.scheduler import Scheduler
 from llm_serve.residency.state import Known, ModelSpec
 

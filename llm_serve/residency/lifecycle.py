@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_serve.residency import budget
 from llm_serve.residency.effects import Measured, Target
-from llm_serve.residency.policy import Knobs
+from llm_serve.residency.plan import budget
+from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Phase, Revoked, Share
 from llm_serve.residency.waiters import Emit, Waiters
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from llm_serve.residency import budget
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import Begin, Displace
 from llm_serve.residency.lifecycle import Lifecycle
-from llm_serve.residency.policy import Knobs
+from llm_serve.residency.plan import budget
+from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Applicant, Model, Phase, Share
 from llm_serve.residency.waiters import Emit
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from llm_serve.residency import budget, replicas, turns, view
 from llm_serve.residency import events as ev
+from llm_serve.residency import view
 from llm_serve.residency.effects import (
     Admitted,
     Conflict,
@@ -24,7 +24,8 @@ from llm_serve.residency.effects import (
 )
 from llm_serve.residency.fleet import Fleet
 from llm_serve.residency.lifecycle import Lifecycle
-from llm_serve.residency.policy import Knobs, Strategy, Turns
+from llm_serve.residency.plan import budget, replicas, turns
+from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.processes import Processes, ReplicaEvent
 from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from llm_serve.residency.effects import ModelStatus, ServerStatus, Snapshot, Status, Waiting
-from llm_serve.residency.policy import Knobs
+from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Phase
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from llm_serve.residency import view
 from llm_serve.residency.effects import Accepted, Admitted, Conflict, Effect, Expired, Failed
-from llm_serve.residency.policy import Knobs
+from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Ticket
 
 Emit = Callable[[Effect], None]

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
-from llm_serve.api.openapi import document
+from llm_serve.api.schemas.openapi import document
 from tests.support.client import CHAT, TEXT, Api
 from tests.support.fuzz import Fuzz, accept
 

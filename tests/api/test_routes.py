@@ -151,7 +151,7 @@ def _options(api: Api, headers: dict[str, str]) -> httpx.Response:
 @pytest.mark.parametrize("backend", ["echo", "vllm"])
 def test_openapi_lists_exactly_the_routes(backend: str) -> None:
     from llm_serve.api.app import create_app
-    from llm_serve.api.openapi import document
+    from llm_serve.api.schemas.openapi import document
     from llm_serve.config import Config
     from tests.support.local_gateway import LocalGateway
 

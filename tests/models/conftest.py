@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from llm_serve.config import ModelConfig, default_config
-from llm_serve.models import child, resolve
+from llm_serve.models import resolve
+from llm_serve.models.fetch import subprocess_runner
 from llm_serve.progress import LoadProgress
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
@@ -156,9 +157,9 @@ def clock_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[threading.Event], N
     """The clock of stalls stands until the event, then runs: a slow machine stalls nothing."""
 
     def begin(event: threading.Event) -> None:
-        ticks = itertools.count(step=child.STALL_S / 4)
+        ticks = itertools.count(step=subprocess_runner.STALL_S / 4)
         clock = SimpleNamespace(monotonic=lambda: next(ticks) if event.is_set() else 0.0)
-        monkeypatch.setattr(child, "time", clock)
+        monkeypatch.setattr(subprocess_runner, "time", clock)
 
     return begin
 

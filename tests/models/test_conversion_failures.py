@@ -45,7 +45,7 @@ def test_a_killed_conversion_is_a_sentence_about_memory(
 ) -> None:
     def kill_as_the_kernel_does(progress: LoadProgress) -> None:
         for process in psutil.Process().children():
-            if "llm_serve.models.convert" in process.cmdline():
+            if "llm_serve.models.fetch.convert" in process.cmdline():
                 process.kill()
 
     with pytest.raises(LoadFailed, match="lack of memory"):

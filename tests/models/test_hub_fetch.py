@@ -13,7 +13,8 @@ from huggingface_hub import constants
 
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
-from llm_serve.models import child, is_cached, resolve
+from llm_serve.models import is_cached, resolve
+from llm_serve.models.fetch import subprocess_runner
 from llm_serve.progress import LoadProgress
 
 COMMIT = "c" * 40
@@ -151,7 +152,7 @@ def test_a_model_is_downloaded_without_its_pickles(hub: Hub, tmp_path: Path) -> 
 def test_once_cached_no_network_is_needed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = resolve(MODEL)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(child, "run", None)
+    monkeypatch.setattr(subprocess_runner, "run", None)
     assert resolve(MODEL) == folder
 
 
@@ -184,7 +185,7 @@ def test_a_damaged_file_is_fetched_again_and_no_other(
 def test_a_bit_in_large_weights_is_found_when_asked_for(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_serve.models.hub._SMALL_BYTES", 1000)
+    monkeypatch.setattr("llm_serve.models.fetch.hub._SMALL_BYTES", 1000)
     folder = resolve(MODEL)
     flip_a_bit(folder / "model.safetensors")
     hub.fetched.clear()

@@ -13,7 +13,8 @@ import pytest
 
 import llm_serve
 from llm_serve.config import ModelConfig
-from llm_serve.models import child, resolve
+from llm_serve.models import resolve
+from llm_serve.models.fetch import subprocess_runner
 
 RESOLVE = """
 import sys
@@ -96,13 +97,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 def test_a_child_that_gets_on_has_no_limit(module: Callable[[str], str]) -> None:
     steps = itertools.count()
     job = module("import time\ntime.sleep(1)\nprint('done')")
-    done = child.run(job, tick=lambda lines: next(steps), stall_s=0.3)
+    done = subprocess_runner.run(job, tick=lambda lines: next(steps), stall_s=0.3)
     assert (done.status, done.stalled, done.lines) == (0, False, ("done",))
 
 
 def test_a_child_that_stands_still_is_killed(module: Callable[[str], str]) -> None:
     job = module("import threading\nthreading.Event().wait()")
-    done = child.run(job, tick=lambda lines: 0, stall_s=0.3)
+    done = subprocess_runner.run(job, tick=lambda lines: 0, stall_s=0.3)
     assert done.stalled
     assert done.status != 0
 
@@ -112,7 +113,7 @@ def test_a_child_may_leave_a_sentence_among_noise(module: Callable[[str], str]) 
     job = module(
         noise + """print('{"failed": "So it is."}')\nprint('{"x": 1}')\nraise SystemExit(3)"""
     )
-    done = child.run(job, tick=lambda lines: 0)
+    done = subprocess_runner.run(job, tick=lambda lines: 0)
     assert (done.status, done.failure) == (3, "So it is.")
 
 
@@ -122,5 +123,5 @@ def test_a_tick_that_raises_takes_the_child_with_it(module: Callable[[str], str]
 
     before = set(psutil.Process().children())
     with pytest.raises(RuntimeError, match="cancelled"):
-        child.run(module("import threading\nthreading.Event().wait()"), tick=tick)
+        subprocess_runner.run(module("import threading\nthreading.Event().wait()"), tick=tick)
     assert set(psutil.Process().children()) <= before

@@ -12,7 +12,8 @@ import pytest
 
 from llm_serve.config import ModelConfig, default_config
 from llm_serve.errors import LoadFailed
-from llm_serve.models import cache_root, child, is_cached, resolve
+from llm_serve.models import cache_root, is_cached, resolve
+from llm_serve.models.fetch import subprocess_runner
 from llm_serve.progress import LoadProgress
 
 Tiny = Callable[..., ModelConfig]
@@ -132,7 +133,7 @@ def test_without_room_nothing_is_downloaded(cache: Path, monkeypatch: pytest.Mon
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a download was started")
 
-    monkeypatch.setattr(child, "run", never)
+    monkeypatch.setattr(subprocess_runner, "run", never)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 10**7))
     with pytest.raises(LoadFailed) as caught:
         resolve(default_config().default_model)

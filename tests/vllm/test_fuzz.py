@@ -13,7 +13,7 @@ import httpx
 import pytest
 from schemathesis import GenerationMode
 
-from llm_serve.api.openapi import ENGINE_ROUTES, document
+from llm_serve.api.schemas.openapi import ENGINE_ROUTES, document
 from tests.support.client import CHAT, TEXT, Api
 from tests.support.fuzz import Fuzz
 from tests.vllm.conftest import MODEL

@@ -61,8 +61,8 @@ class TransformersBackend:
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends.transformers import checkpoint, gpu_memory
-            from llm_serve.models import precision
+            from llm_serve.backends.transformers import checkpoint
+            from llm_serve.models import gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(
                 "The transformers backend is not installed: pip install 'llm-serve[transformers]'."

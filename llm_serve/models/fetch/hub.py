@@ -16,10 +16,10 @@ from collections import deque
 from pathlib import Path
 
 from llm_serve.errors import LoadFailed
-from llm_serve.models import child
 from llm_serve.models.cache import sha256_of
+from llm_serve.models.fetch import subprocess_runner
+from llm_serve.models.fetch.hub_download import ALLOW, IGNORE
 from llm_serve.models.folder import BadFolder, check_folder, cut_off
-from llm_serve.models.hub_download import ALLOW, IGNORE
 from llm_serve.models.sources import Hub
 from llm_serve.progress import LoadProgress, OnProgress
 
@@ -55,24 +55,24 @@ def fetch(hub: Hub, report: OnProgress, *, thorough: bool = False) -> Path:
     before = _written(blobs)
 
     def tick(lines: deque[str]) -> object:
-        written, needed = _written(blobs), child.number(lines, "needed")
+        written, needed = _written(blobs), subprocess_runner.number(lines, "needed")
         if needed:
             report(LoadProgress("download", min((written - before) / needed, 1.0)))
         return written, len(lines)
 
     arguments = (hub.repo, hub.revision or "", str(cache))
     environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    done = child.run(
-        "llm_serve.models.hub_download",
+    done = subprocess_runner.run(
+        "llm_serve.models.fetch.hub_download",
         *arguments,
         tick=tick,
-        stall_s=child.STALL_S,
+        stall_s=subprocess_runner.STALL_S,
         env=environment,
     )
     if done.stalled:
         raise LoadFailed(
-            f"The download of {hub.repo} made no progress for {child.STALL_S:.0f} s and was given "
-            "up. Check the network, then try again; what was fetched is kept."
+            f"The download of {hub.repo} made no progress for {subprocess_runner.STALL_S:.0f} s "
+            "and was given up. Check the network, then try again; what was fetched is kept."
         )
     if done.status != 0:
         raise LoadFailed(

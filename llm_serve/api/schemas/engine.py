@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_serve.api.schemas import (
+from llm_serve.api.schemas.openai import (
     MAX_MESSAGES,
     ChatRequest,
     CompletionRequest,

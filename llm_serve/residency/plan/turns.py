@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from llm_serve.residency import budget
-from llm_serve.residency.forecast import Forecast
-from llm_serve.residency.policy import Knobs, Strategy
+from llm_serve.residency.plan import budget
+from llm_serve.residency.plan.forecast import Forecast
+from llm_serve.residency.plan.policy import Knobs, Strategy
 from llm_serve.residency.state import Model, Phase
 
 

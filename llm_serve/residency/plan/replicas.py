@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from llm_serve.residency import budget
 from llm_serve.residency.lifecycle import Lifecycle
+from llm_serve.residency.plan import budget
 from llm_serve.residency.state import Model, Phase
 
 

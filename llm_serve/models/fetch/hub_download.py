@@ -1,6 +1,6 @@
 """Downloads a hub repository into the hub's cache, as a process of its own.
 
-    python -m llm_serve.models.hub_download ORG/NAME REVISION CACHE
+    python -m llm_serve.models.fetch.hub_download ORG/NAME REVISION CACHE
 
 Its own process, because the client's threads cannot be stopped from outside and a download that
 stands still must be. Every failure becomes one sentence.
@@ -14,8 +14,8 @@ import traceback
 from pathlib import Path
 
 from llm_serve.errors import LoadFailed
-from llm_serve.models.child import tell
 from llm_serve.models.disk import require_space
+from llm_serve.models.fetch.subprocess_runner import tell
 
 ALLOW = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 IGNORE = ("*/*", "consolidated*.safetensors")

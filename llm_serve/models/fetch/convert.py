@@ -1,6 +1,6 @@
 """GGUF to a dense bfloat16 safetensors folder, as a process of its own.
 
-    python -m llm_serve.models.convert FOLDER FILE.gguf TARGET
+    python -m llm_serve.models.fetch.convert FOLDER FILE.gguf TARGET
 
 Its own process, because a conversion needs several times the file in memory and imports torch and
 transformers: the memory is given back, and being killed for it is a sentence in the server. The
@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 
 from llm_serve.errors import LoadFailed
-from llm_serve.models.child import tell
 from llm_serve.models.disk import disk_errors, require_space
+from llm_serve.models.fetch.subprocess_runner import tell
 
 
 def convert(folder: Path, file: str, target: Path) -> None:

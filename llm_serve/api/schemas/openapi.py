@@ -9,8 +9,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from llm_serve import __version__
-from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas import ChatRequest, CompletionRequest, GuidedChatRequest
+from llm_serve.api.schemas.engine import EngineChatRequest, EngineCompletionRequest
+from llm_serve.api.schemas.openai import ChatRequest, CompletionRequest, GuidedChatRequest
 
 _REF = "#/components/schemas/{model}"
 _WHY = {
@@ -97,7 +97,7 @@ def document(extended: bool = False, guided: bool = False) -> _Json:
 
 
 def _null_is_absent(bodies: _Json) -> _Json:
-    """Optional fields may be null too, as `llm_serve.api.schemas` has it for every one."""
+    """Optional fields may be null too, as `llm_serve.api.schemas.openai` has it for every one."""
     for schema in bodies.values():
         for name, field in schema.get("properties", {}).items():
             if name not in schema.get("required", ()) and {"type": "null"} not in field.get(

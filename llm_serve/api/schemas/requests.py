@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from llm_serve.api.engine_schemas import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas import (
+from llm_serve.api.schemas.engine import EngineChatRequest, EngineCompletionRequest
+from llm_serve.api.schemas.openai import (
     MAX_MESSAGES,
     ChatRequest,
     CompletionRequest,

@@ -2,7 +2,7 @@
 
 A field that has no effect on the answer (an identifier, say) is accepted. One that asks for
 something which cannot be done is refused by name: by the model's capabilities in
-`llm_serve.api.requests`, or here where no backend has it. Nothing is ignored. `null` means
+`llm_serve.api.schemas.requests`, or here where no backend has it. Nothing is ignored. `null` means
 "left out", as with OpenAI.
 
 A list is given up at its first wrong entry and ends at a length, and so does an object: to collect

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from llm_serve.residency import budget
-from llm_serve.residency.policy import Strategy
+from llm_serve.residency.plan import budget
+from llm_serve.residency.plan.policy import Strategy
 from llm_serve.residency.state import Model
 
 

@@ -1,0 +1,1 @@
+"""What is decided from the state: who starts, who leaves, what fits, and when."""
