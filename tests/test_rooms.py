@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +154,24 @@ def test_folders_and_files_can_be_taken_in_at_a_glance() -> None:
         count = len(list(folder.glob("*.py")))
         assert count <= MOST_FILES, f"{folder.relative_to(ROOT)} has {count} files"
     assert statistics.median(len(f.read_text().splitlines()) for f in files) < MEDIAN_LINES
+
+
+def test_the_readme_names_every_room() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for room in ROOMS:
+        folder = room.replace(".", "/")
+        is_folder = (ROOT / folder).is_dir()
+        name = f"{folder}/" if is_folder else f"{room.rpartition('.')[2]}.py"
+        assert f"`{name}`" in readme or f"{name}`" in readme, (
+            f"README.md does not say what {name} is"
+        )
+    for path in re.findall(r"^\| `((?:llm_serve|deployments)/[^`]*)`", readme, re.MULTILINE):
+        assert (ROOT / path).exists(), f"README.md names {path}, which is gone"
+
+
+def test_the_design_note_names_files_that_there_are() -> None:
+    folder = ROOT / "llm_serve" / "residency"
+    text = (folder / "DESIGN.md").read_text()
+    places = (folder, ROOT, ROOT / "deployments", ROOT / "llm_serve")
+    for path in re.findall(r"`([\w/]+\.py)`", text):
+        assert any((place / path).exists() for place in places), f"DESIGN.md names {path}"

@@ -105,7 +105,7 @@ class World:
         """Processes that start do not ask at once."""
         self.displaced: list[str] = []
         self.overfilled: dict[str, int] = {}
-        """Bytes granted in bins that hold more than they may, since an estimate was corrected."""
+        """Bytes granted in bins that hold more than they may, since a model turned out larger."""
         self.ingresses = {n: Ingress(n, self.scheduler.snapshot) for n in ingresses}
         if recovered:
             self.tell(ev.Recovered())
@@ -119,6 +119,7 @@ class World:
         ]
         before = self.scheduler.snapshot
         loading = {n for n, m in self.scheduler.models.items() if m.phase is Phase.LOADING}
+        sizes = {n: m.footprint for n, m in self.scheduler.models.items()}
         self.effects = self.scheduler.handle(event, self.now)
         for effect in self.effects:
             match effect:
@@ -145,7 +146,7 @@ class World:
                 case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
                     self._answered(effect)
         self._drop_the_silent()
-        if isinstance(event, ev.Progress) and event.estimate is not None:
+        if any(sizes.get(n, 0) < m.footprint for n, m in self.scheduler.models.items()):
             self.overfilled = {n: granted(self, n) for n in self.capacity}
         check(self)
         effects = self.effects

@@ -143,8 +143,8 @@ def _pip_failure(wheel: Wheel, done: subprocess_runner.Finished) -> str:
     text, name = "\n".join(done.lines), wheel.requirement
     if done.stalled:
         return (
-            f"The download of {name} made no progress for {subprocess_runner.STALL_S:.0f} s and was "
-            "given up. Check the network, then try again."
+            f"The download of {name} made no progress for {subprocess_runner.STALL_S:.0f} s and "
+            "was given up. Check the network, then try again."
         )
     if "No module named pip" in text:
         return f"pip is needed to fetch {name} and is not installed: run `python -m ensurepip`."
