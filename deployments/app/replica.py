@@ -33,6 +33,8 @@ log = logging.getLogger("ray.serve")
 _RETRY_S = 0.2
 _FETCHED = ("weights", "warmup")
 """Stages of a load that come after the download."""
+_TOLD_S = 2.0
+"""An engine that ended tells those who wait within this, or it never will."""
 _PIECE = 1 << 20
 """Bytes of one message to the ingress at most: Ray's messages by value end at 4 MiB."""
 STARTED = b""
@@ -51,6 +53,8 @@ class Model:
         self._config = config
         self._sizing: asyncio.Task[None] | None = None
         self._max_running = config.max_running
+        self._working = 0
+        """Requests that the engine works on."""
         context = serve.get_replica_context()
         # For an engine's own processes that join Ray: this cluster, not one that they find.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -84,10 +88,14 @@ class Model:
             raise LoadFailed(
                 self._report.error or "The model could not be loaded.", retry_after_s=60
             )
-        async with aclosing(run(self._backend, job, self._max_running)) as messages:
-            async for message in messages:
-                for start in range(0, len(message), _PIECE):
-                    yield message[start : start + _PIECE]
+        self._working += 1
+        try:
+            async with aclosing(run(self._backend, job, self._max_running)) as messages:
+                async for message in messages:
+                    for start in range(0, len(message), _PIECE):
+                        yield message[start : start + _PIECE]
+        finally:
+            self._working -= 1
 
     async def check_health(self) -> None:
         """Raises when the engine can no longer answer, or never could; Ray Serve then replaces this
@@ -97,9 +105,18 @@ class Model:
                 await self._backend.check_health()
             except Exception:
                 self._tell(replace(self._report, state="failed", error="its engine ended"))
+                self._ending = self._loop.create_task(self._end_with_the_engine())
                 raise
         if self._report.state == "failed":
             raise RuntimeError(self._report.error)
+
+    async def _end_with_the_engine(self) -> None:
+        """Those who still wait are told by the end of this process; Ray would drain it, which is to
+        wait with them until the inference timeout."""
+        await asyncio.sleep(_TOLD_S)
+        if self._working:
+            log.error("the engine ended and does not say so: ending %d requests", self._working)
+            os._exit(1)
 
     async def _load(self) -> None:
         """Once this may take memory: until then another may still hold it (rule 1)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -127,6 +128,7 @@ class VllmBackend:
             reason = self._reasons.first() or first_line(error)
             self._reasons.close()
             raise LoadFailed(f"{model_id}: vLLM could not start its engine: {reason}") from error
+        self._processes = multiprocessing.active_children()
         return held_before
 
     async def _open(self, adapters: Mapping[str, Path]) -> None:
@@ -283,7 +285,10 @@ class VllmBackend:
         return int(self._engine.get_num_unfinished_requests())
 
     async def check_health(self) -> None:
+        """Looks at the engine's process itself, too: vLLM was seen not to notice its death."""
         await self._engine.check_health()
+        if not all(process.is_alive() for process in self._processes):
+            raise EngineDied(_DIED)
 
     async def close(self) -> None:
         if hasattr(self, "_engine"):
