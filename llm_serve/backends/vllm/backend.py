@@ -122,13 +122,14 @@ class VllmBackend:
             raise LoadFailed(f"{model_id}: engine: {first_line(error)}") from error
         self._server_args = server_args(server, args, model_id)
         self._reasons = Reasons(config)
+        before = multiprocessing.active_children()
         try:
             self._engine = AsyncLLM.from_vllm_config(config)
         except Exception as error:
             reason = self._reasons.first() or first_line(error)
             self._reasons.close()
             raise LoadFailed(f"{model_id}: vLLM could not start its engine: {reason}") from error
-        self._processes = multiprocessing.active_children()
+        self._processes = [p for p in multiprocessing.active_children() if p not in before]
         return held_before
 
     async def _open(self, adapters: Mapping[str, Path]) -> None:
