@@ -117,7 +117,7 @@ async def test_chaos(minutes: float, seed: int, log: Log) -> None:
             log.note("what the server said:\n" + server.server.output)
             server.keep_logs(Path(f"{log.name}.ray"))
     if not broke:
-        shutil.rmtree(f"{log.name}.ray")
+        shutil.rmtree(f"{log.name}.ray", ignore_errors=True)
     if not faults.redeployed:
         broke.append("no redeploy was accepted")
     if not traffic.kinds()["200"]:

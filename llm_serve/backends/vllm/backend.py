@@ -253,7 +253,7 @@ class VllmBackend:
             max_tokens=room,
             logprobs=sampling.logprobs,
             ignore_eos=sampling.ignore_eos,
-            detokenize=False,  # `transcript` does it, the same for every backend
+            detokenize=False,  # `output_decoder` does it, the same for every backend
             output_kind=RequestOutputKind.FINAL_ONLY if whole else RequestOutputKind.DELTA,
             skip_clone=True,
         )
