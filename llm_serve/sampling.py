@@ -24,7 +24,7 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one sequence is sampled. Ranges were checked by `llm_serve.api.schemas.openai`.
+    """How one sequence is sampled. Ranges were checked by `llm_serve.api.schemas.requests`.
 
     `temperature` 0 is greedy. `seed` None draws a fresh one. `logprobs` is None for none, else how
     many alternatives to give beside the sampled token (0..20). `stop` holds non-empty strings.

@@ -15,19 +15,19 @@ from starlette.routing import Route
 
 from llm_serve.api import views
 from llm_serve.api.answer import JobAnswer, error_response, json_response, loading_response
-from llm_serve.api.body import read_body
 from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import Edge, RequestIds
-from llm_serve.api.schemas import requests
+from llm_serve.api.parsing import parse
+from llm_serve.api.parsing.body import read_body
 from llm_serve.api.schemas.openapi import ENGINE_ROUTES, document
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, RequestTimeout, ServeError, UnknownModel, WrongMethod
 from llm_serve.generation.job import Job
 
-Parse = Callable[[requests.Fields, Config], Job]
+Parse = Callable[[parse.Fields, Config], Job]
 
 
 def create_app(
@@ -61,26 +61,26 @@ def create_app(
         return json_response(document(extended, guided))
 
     async def load(request: Request) -> Response:
-        model_id = requests.find_model(request.path_params["model_id"], config).id
+        model_id = parse.find_model(request.path_params["model_id"], config).id
         loading = await gateway.load(model_id)
         if loading is not None:
             return loading_response(loading)
         return json_response(views.one_model(config, gateway.status(), model_id))
 
     async def unload(request: Request) -> Response:
-        model_id = requests.find_model(request.path_params["model_id"], config).id
+        model_id = parse.find_model(request.path_params["model_id"], config).id
         await gateway.unload(model_id)
         return json_response(views.one_model(config, gateway.status(), model_id), 202)
 
     async def events(request: Request) -> Response:
         return EventStream(config, gateway)
 
-    def generate(parse: Parse) -> Callable[[Request], object]:
+    def generate(parsed: Parse) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
             body = await read_body(request, config.server)
-            fields = requests.read_object(body)
+            fields = parse.read_object(body)
             await asyncio.sleep(0)  # others' turn
-            job = parse(fields, config)
+            job = parsed(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
 
@@ -116,12 +116,12 @@ def create_app(
             Route("/v1/events", events, methods=["GET"]),
             Route(
                 "/v1/chat/completions",
-                generate(requests.parse_chat),
+                generate(parse.parse_chat),
                 methods=["POST"],
             ),
-            Route("/v1/completions", generate(requests.parse_completion), methods=["POST"]),
+            Route("/v1/completions", generate(parse.parse_completion), methods=["POST"]),
             *(
-                Route(path, generate(requests.parse_for_engine(path, need)), methods=["POST"])
+                Route(path, generate(parse.parse_for_engine(path, need)), methods=["POST"])
                 for path, need in ENGINE_ROUTES.items()
                 if extended
             ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_serve.api.schemas.requests import parse_chat, parse_completion
+from llm_serve.api.parsing.parse import parse_chat, parse_completion
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, QueueFull
 from llm_serve.generation.execution import run

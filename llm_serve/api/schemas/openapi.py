@@ -9,8 +9,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from llm_serve import __version__
-from llm_serve.api.schemas.engine import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas.openai import ChatRequest, CompletionRequest, GuidedChatRequest
+from llm_serve.api.schemas.engine_requests import EngineChatRequest, EngineCompletionRequest
+from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest, GuidedChatRequest
 
 _REF = "#/components/schemas/{model}"
 _WHY = {

@@ -1,339 +1,322 @@
-"""From bytes to a `Job`, or to a 400 that names the field and the remedy.
+"""What a request body may hold: the guide's fields and ranges first, then OpenAI's.
 
-In two steps, `read_object` and the parser of a route, so that others get their turn between them:
-each may take some 20 ms (see `outline`).
+A field that has no effect on the answer (an identifier, say) is accepted. One that asks for
+something which cannot be done is refused by name: by the model's capabilities in
+`llm_serve.api.parsing.parse`, or here where no backend has it. Nothing is ignored. `null` means
+"left out", as with OpenAI.
+
+A list is given up at its first wrong entry and ends at a length, and so does an object: to collect
+every error of a large one would stop the other streams (see `llm_serve.api.parsing.outline`).
 """
 
 from __future__ import annotations
 
-import re
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+import json
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import from_json
-
-from llm_serve.api.schemas.engine import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas.openai import (
-    MAX_MESSAGES,
-    ChatRequest,
-    CompletionRequest,
-    GuidedChatRequest,
-    _Sampled,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
 )
-from llm_serve.backends import CAPABILITIES
-from llm_serve.config import Config, ModelConfig, VllmEngine
-from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
-from llm_serve.generation.job import Job
-from llm_serve.sampling import Sampling
-from llm_serve.wire import to_json
+from pydantic_core import PydanticCustomError
 
-_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+from llm_serve.sampling import Guide
 
-_STREAMED = ("/v1/responses", "/v1/messages")
-_OPENAI_ONLY = frozenset(
-    {
-        *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
-        *("parallel_tool_calls", "prompt_cache_options", "prompt_cache_retention"),
-        *("reasoning_effort", "response_format", "store", "suffix", "tool_choice", "tools"),
-        *("verbosity", "web_search_options", "tool_calls", "tool_call_id", "refusal"),
-        *("annotations", "reasoning", "reasoning_content", "thinking"),
-        *("guided_json", "guided_regex", "structured_outputs"),
-    }
-)
+MAX_MESSAGES = 2048
+MAX_ENTRIES = 1024
+"""Of a list or an object that is no conversation and no prompt."""
+MAX_TOKENS = 8192  # the guide's upper end of max_tokens and max_completion_tokens
+
+_Value = TypeVar("_Value")
 
 
-Fields = dict[str, Any]
+def _bool_only(value: Any) -> Any:
+    """Python holds 0 for equal to False, and so does pydantic's `Literal[False]`."""
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
+    return value
 
 
-def read_object(body: bytes) -> Fields:
-    """The body's members. Raises InvalidRequest."""
-    try:
-        fields = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return fields
-
-
-def parse_chat(fields: Fields, config: Config) -> Job:
-    """Raises InvalidRequest and its children."""
-    model = _model_of(fields, config)
-    request = _validate(_chat_schema(model), fields)
-    if request.top_logprobs and not request.logprobs:
-        raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
-    top = (request.top_logprobs or 0) if request.logprobs else None
-    max_tokens = request.max_completion_tokens or request.max_tokens
-    common = _common(request, model, top, max_tokens)
-    job_id = uuid.uuid4().hex
-    if isinstance(request, EngineChatRequest):
-        if not (request.plain() and _rendered_here(model)):
-            return _bounded(_to_engine("/v1/chat/completions", job_id, fields, common), model)
-        messages = request.plain_messages()
-    else:
-        messages = tuple(message.plain() for message in request.messages)
-    if isinstance(request, GuidedChatRequest):
-        common["sampling"] = replace(common["sampling"], guide=request.guide())
-    return _bounded(Job(id=f"chatcmpl-{job_id}", kind="chat", messages=messages, **common), model)
-
-
-def _chat_schema(model: ModelConfig) -> type[ChatRequest]:
-    capabilities = CAPABILITIES[model.backend]
-    if capabilities.extensions:
-        return EngineChatRequest
-    return GuidedChatRequest if capabilities.response_format else ChatRequest
-
-
-def parse_completion(fields: Fields, config: Config) -> Job:
-    """Raises InvalidRequest and its children."""
-    model = _model_of(fields, config)
-    extended = CAPABILITIES[model.backend].extensions
-    request = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
-    if request.echo:
-        _need(model, "echo")
-    if request.best_of is not None and request.best_of != request.n:
-        raise UnsupportedParameter(
-            "best_of other than n is not supported; ask for n answers.", param="best_of"
+def _few(value: Any) -> Any:
+    """Before the entries are looked at; pydantic counts them afterwards."""
+    if isinstance(value, dict) and len(value) > MAX_ENTRIES:
+        raise PydanticCustomError(
+            "too_long",
+            "Dictionary should have at most {most} items, not {count}",
+            {"most": MAX_ENTRIES, "count": len(value)},
         )
-    common = _common(request, model, request.logprobs, request.max_tokens)
-    job_id = uuid.uuid4().hex
-    if isinstance(request, EngineCompletionRequest) and not (
-        request.plain() and _rendered_here(model)
-    ):
-        common["inputs"] = len(request.prompts())
-        return _bounded(_to_engine("/v1/completions", job_id, fields, common), model)
-    job = Job(id=f"cmpl-{job_id}", kind="completion", prompts=request.prompts(), **common)
-    return _bounded(job, model)
+    return value
 
 
-def _bounded(job: Job, model: ModelConfig) -> Job:
-    """The job, where it can ever run. Raises InvalidRequest."""
-    most = model.max_running + model.max_queued
-    if job.sequences > most:
-        param = "prompt" if job.n <= most else "n"
-        raise InvalidRequest(
-            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
-            f"and queues, which is {most}; split the request, or raise max_queued.",
-            param=param,
-        )
-    return job
+Off = Annotated[Literal[False], BeforeValidator(_bool_only)]
+Few = Annotated[_Value, Field(max_length=MAX_ENTRIES, fail_fast=True)]
+FewKeys = Annotated[dict[str, _Value], Field(max_length=MAX_ENTRIES), BeforeValidator(_few)]
+LogitBias = Annotated[float, Field(ge=-100, le=100)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=131_072, fail_fast=True)]
+
+# A value of several kinds is a union whose branch is chosen by a look at the value, so that what is
+# wrong is said of that branch alone. pydantic puts the branch's tag into the error's location.
+TEXT, TEXTS, TOKENS, MANY = Tag("(text)"), Tag("(texts)"), Tag("(tokens)"), Tag("(many)")
+JSON, SCHEMA, TOOL = Tag("(json)"), Tag("(schema)"), Tag("(tool)")
+BRANCHES = frozenset(tag.tag for tag in (TEXT, TEXTS, TOKENS, MANY, JSON, SCHEMA, TOOL))
+"""Parts of an error's location that are no field."""
 
 
-def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:
-    """The parser of a route that engines with a server of their own answer."""
+def _by_kind(value: Any) -> str | None:
+    """The branch of a value that is a text or a list of something."""
+    if isinstance(value, str):
+        return TEXT.tag
+    return MANY.tag if isinstance(value, list) else None
 
-    def parse(fields: Fields, config: Config) -> Job:
-        model = _model_of(fields, config)
-        if not getattr(CAPABILITIES[model.backend], capability):
-            raise UnsupportedParameter(
-                f"{path} is not supported by the {model.backend} backend of {model.id}; "
-                f"GET /v1/models/{model.id} lists what is.",
-                param="model",
-            )
-        stream = fields.get("stream")
-        if stream is not None and not isinstance(stream, bool):
-            raise InvalidRequest("stream: Input should be a valid boolean.", param="stream")
-        if stream and path not in _STREAMED:
-            raise UnsupportedParameter(f"{path} has no stream; leave it out.", param="stream")
-        for name, value in fields.items():
-            _check_lists(name, value, tokens=path not in _STREAMED)
-        common = {
-            "model": model.id,
-            "created": int(time.time()),
-            "sampling": Sampling(adapter=_adapter(fields, model)),
-            "stream": bool(stream),
+
+def _by_first(prompt: Any) -> str | None:
+    """The branch of a prompt, which may be a list of three kinds."""
+    if not isinstance(prompt, list):
+        return _by_kind(prompt)
+    first = prompt[0] if prompt else None
+    if isinstance(first, str):
+        return TEXTS.tag
+    return MANY.tag if isinstance(first, list) else TOKENS.tag
+
+
+def _by_type(form: Any) -> str | None:
+    """The branch of a `response_format`."""
+    kind = form.get("type") if isinstance(form, dict) else None
+    known = {"text": TEXT.tag, "json_object": JSON.tag, "json_schema": SCHEMA.tag}
+    return known.get(kind) if isinstance(kind, str) else None
+
+
+_NEITHER: dict[str, Any] = {
+    "custom_error_type": "text_or_list",
+    "custom_error_message": "Input should be a string or a list",
+}
+_Text = TypeVar("_Text")
+_List = TypeVar("_List")
+TextOrList = Annotated[
+    Annotated[_Text, TEXT] | Annotated[_List, MANY], Discriminator(_by_kind, **_NEITHER)
+]
+StopText = Annotated[str, Field(min_length=1, max_length=1000)]
+Stop = TextOrList[StopText, Annotated[list[StopText], Field(max_length=4, fail_fast=True)]]
+Prompts = Annotated[list[_Value], Field(min_length=1, max_length=128, fail_fast=True)]
+Prompt = Annotated[
+    Annotated[str, TEXT]
+    | Annotated[TokenIds, TOKENS]
+    | Annotated[Prompts[str], TEXTS]
+    | Annotated[Prompts[TokenIds], MANY],
+    Discriminator(_by_first, **_NEITHER),
+]
+
+
+def _or_null(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Optional fields may be null too, as `Body` has it for every one."""
+    for name, field in schema.get("properties", {}).items():
+        null = {"type": "null"}
+        if name not in schema.get("required", ()) and null not in field.get("anyOf", ()):
+            notes = {k: field.pop(k) for k in ("title", "description", "default") if k in field}
+            schema["properties"][name] = {"anyOf": [field, null], **notes}
+
+
+class Body(BaseModel):
+    """A JSON object whose members are all known here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_or_null)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """Also leaves out all unknown members but the first, which is enough to refuse them."""
+        if not isinstance(data, dict):
+            return data
+        if len(data) > len(cls.model_fields):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = next((key for key in data if key not in known), None)
+            data = {key: data[key] for key in (*known, unknown) if key in data}
+        if None in data.values():
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+class TextPart(Body):
+    """A piece of content; only text can be read by the models here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Turn(Body):
+    """One turn of a conversation, whatever its content."""
+
+    role: str
+    content: Any
+    name: str | None = None
+
+    def text(self) -> str | None:
+        """The content where it is text alone, its parts joined; else None."""
+        content = self.content
+        if content is None or isinstance(content, str):
+            return content
+        texts = [part.text for part in content if part.type == "text"]
+        try:
+            return "".join(texts) if len(texts) == len(content) else None
+        except TypeError:  # an engine's part may hold anything
+            return None
+
+    def templated(self) -> dict[str, str]:
+        """The turn as a chat template reads it."""
+        content = self.content
+        turn = {
+            "role": self.role,
+            "content": content if isinstance(content, str) else self.text() or "",
         }
-        return _to_engine(path, uuid.uuid4().hex, fields, common)
-
-    return parse
-
-
-def _to_engine(path: str, job_id: str, fields: Fields, common: dict[str, Any]) -> Job:
-    """A job that the engine's own server answers: the request as it came, with what is decided
-    here filled in."""
-    sampling = common["sampling"]
-    body = {**fields, "model": sampling.adapter or common["model"]}
-    if path in ("/v1/chat/completions", "/v1/completions"):
-        limit = "max_completion_tokens" if path == "/v1/chat/completions" else "max_tokens"
-        body |= {
-            "request_id": job_id,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            limit: sampling.max_tokens,
-        }
-    return Job(id=job_id, kind="engine", path=path, body=to_json(body), **common)
+        if self.name is not None:
+            turn["name"] = self.name
+        return turn
 
 
-def _rendered_here(model: ModelConfig) -> bool:
-    """Whether nothing in the model's engine section changes how plain answers look."""
-    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
+class Message(Turn):
+    """One turn of the conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: TextOrList[str, Annotated[Few[list[TextPart]], Field(min_length=1)]]
 
 
-def _check_lists(name: str, value: Any, tokens: bool) -> None:
-    """Raises InvalidRequest for a long list in a field that the engine checks, which collects every
-    error in it. `tokens`: a list of token ids may be longer."""
-    rest = [value]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, list):
-            if len(value) > MAX_MESSAGES and not (tokens and set(map(type, value)) == {int}):
-                raise InvalidRequest(
-                    f"{name}: List should have at most {MAX_MESSAGES} items, not {len(value)}.",
-                    param=name[:200],
-                )
-            rest.extend(v for v in value if isinstance(v, list | dict))
-        elif isinstance(value, dict):
-            rest.extend(v for v in value.values() if isinstance(v, list | dict))
+class StreamOptions(Body):
+    """Of an answer that streams; without effect unless it does."""
+
+    include_usage: bool = False
+    include_obfuscation: Off = False
 
 
-def _model_of(fields: Fields, config: Config) -> ModelConfig:
-    """The model that a request names. Raises UnknownModel, InvalidRequest."""
-    name = fields.get("model")
-    if name is not None and not isinstance(name, str):
-        raise InvalidRequest("model: Input should be a valid string.", param="model")
-    return find_model(name, config)
+class TextFormat(Body):
+    """Any text."""
+
+    type: Literal["text"]
 
 
-def _adapter(fields: Fields, model: ModelConfig) -> str | None:
-    name = fields.get("model")
-    return name if any(name == adapter.id for adapter in model.adapters) else None
+class JsonFormat(Body):
+    """A JSON object."""
+
+    type: Literal["json_object"]
 
 
-def find_model(model_id: str | None, config: Config) -> ModelConfig:
-    """The allowlisted model, the first one for None. Raises UnknownModel."""
-    if model_id is None:
-        return config.default_model
-    model = config.model(model_id)
-    if model is None:
-        known = ", ".join(m.id for m in config.models[:20])
-        raise UnknownModel(
-            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param="model"
-        )
-    return model
+class JsonSchema(Body):
+    """A JSON Schema, with a name for it."""
+
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
 
 
-def _common(
-    request: _Sampled, model: ModelConfig, top_logprobs: int | None, max_tokens: int | None
-) -> dict[str, Any]:
-    if request.stream_options is not None and not request.stream:
-        raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-    used = {
-        "n": request.n != 1,
-        "seed": request.seed is not None,
-        "presence_penalty": request.presence_penalty != 0,
-        "frequency_penalty": request.frequency_penalty != 0,
-        "logit_bias": bool(request.logit_bias),
-        "top_k": bool(request.top_k),
-        "min_p": bool(request.min_p),
-        "logprobs": top_logprobs is not None,
-        "top_logprobs": bool(top_logprobs),
-    }
-    for name, is_used in used.items():
-        if is_used:
-            _need(model, name)
-    stop = request.stop or ()
-    defaults = model.defaults
-    sampling = Sampling(
-        temperature=defaults.temperature if request.temperature is None else request.temperature,
-        top_p=defaults.top_p if request.top_p is None else request.top_p,
-        top_k=request.top_k or 0,
-        min_p=request.min_p or 0.0,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias=_logit_bias(request.logit_bias or {}),
-        seed=request.seed,
-        max_tokens=max_tokens or defaults.max_tokens,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        logprobs=top_logprobs,
-        ignore_eos=request.ignore_eos,
-        whole=not request.stream,
-        adapter=request.model if request.model != model.id else None,
+class SchemaFormat(Body):
+    """JSON that a schema allows."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+AnyFormat = Annotated[
+    Annotated[TextFormat, TEXT] | Annotated[JsonFormat, JSON] | Annotated[SchemaFormat, SCHEMA],
+    Discriminator(
+        _by_type,
+        custom_error_type="format_type",
+        custom_error_message="type should be 'text', 'json_object' or 'json_schema'",
+    ),
+]
+
+
+class Sampled(Body):
+    """Fields that chat and text completions share."""
+
+    model: str | None = Field(None, description="A model of `/v1/models`; left out: the first.")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    stop: Stop | None = None
+    n: int = Field(1, ge=1, le=128)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    logit_bias: FewKeys[LogitBias] | None = None
+    top_k: int | None = Field(None, ge=0, le=2**31 - 1, description="0 is off. An extension.")
+    min_p: float | None = Field(None, ge=0, le=1, description="An extension.")
+    ignore_eos: bool = Field(
+        False, description="Go on to max_tokens. An extension, for benchmarks."
     )
-    return {
-        "model": model.id,
-        "created": int(time.time()),
-        "sampling": sampling,
-        "n": request.n,
-        "stream": request.stream,
-        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
-    }
+    user: str | None = Field(None, description="Accepted; has no effect.")
+
+    def needs_engine(self) -> bool:
+        """Whether only the engine's own server can answer it, not our renderer."""
+        return False
 
 
-def _need(model: ModelConfig, parameter: str) -> None:
-    capability = "penalties" if parameter.endswith("_penalty") else parameter
-    if not getattr(CAPABILITIES[model.backend], capability):
-        raise UnsupportedParameter(
-            f"{parameter} is not supported by the {model.backend} backend of {model.id}; "
-            f"leave it out. GET /v1/models/{model.id} lists what is.",
-            param=parameter,
+_Turn = TypeVar("_Turn", bound=Turn)
+_Format = TypeVar("_Format")
+
+
+class Chat(Sampled, Generic[_Turn, _Format]):
+    """The fields of a chat, whatever its turns and the formats of its answer."""
+
+    messages: list[_Turn] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=MAX_TOKENS, description="Takes precedence over `max_tokens`."
+    )
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: _Format | None = None
+    modalities: Few[list[Literal["text"]]] | None = None
+    metadata: FewKeys[str] | None = Field(None, description="Accepted; has no effect.")
+    store: Off = False
+    service_tier: Literal["auto", "default"] | None = None
+    safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
+    prompt_cache_key: str | None = Field(None, description="Accepted; has no effect.")
+
+    def guide(self) -> Guide | None:
+        """What the answer must obey, where our renderer answers it."""
+        return None
+
+
+class ChatRequest(Chat[Message, TextFormat]):
+    """The body of `POST /v1/chat/completions`."""
+
+
+class GuidedChatRequest(Chat[Message, AnyFormat]):
+    """The body of `POST /v1/chat/completions` for a model that can be held to JSON."""
+
+    def guide(self) -> Guide | None:
+        """What the answer must obey."""
+        match self.response_format:
+            case JsonFormat():
+                return Guide()
+            case SchemaFormat(json_schema=schema):
+                return Guide(json.dumps(schema.schema_))
+            case _:
+                return None
+
+
+class CompletionRequest(Sampled):
+    """The body of `POST /v1/completions`."""
+
+    prompt: Prompt
+    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: bool = False
+    best_of: int | None = Field(None, ge=1, le=20, description="Only equal to `n`.")
+
+    def prompts(self) -> tuple[str | tuple[int, ...], ...]:
+        """The prompts as texts or token ids, one an element."""
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return (prompt,)
+        if isinstance(prompt[0], int):
+            return (tuple(p for p in prompt if isinstance(p, int)),)
+        return tuple(
+            p if isinstance(p, str) else tuple(p) for p in prompt if not isinstance(p, int)
         )
-
-
-def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:
-    pairs = []
-    for token, value in bias.items():
-        if not (token.isascii() and token.isdigit() and len(token) <= 10):
-            raise InvalidRequest(
-                f"logit_bias: {token[:40]!r} is not a token id; keys are token ids.",
-                param="logit_bias",
-            )
-        pairs.append((int(token), value))
-    return tuple(pairs)
-
-
-def _validate(schema: type[_Request], fields: Fields) -> _Request:
-    try:
-        return schema.model_validate(fields)
-    except ValidationError as error:
-        raise _explain(error) from None
-
-
-def _explain(error: ValidationError) -> InvalidRequest:
-    """One sentence about the first field that is wrong."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    # A union reports each of its branches: of the first wrong field, the error that lies deepest,
-    # and there the one of a branch whose type was right.
-    same_field = [e for e in found if _field(e["loc"]) == _field(found[0]["loc"])]
-    first = max(same_field, key=lambda e: (len(e["loc"]), not e["type"].endswith("_type")))
-    extra = first["type"] == "extra_forbidden"
-    param = _path(first["loc"], last_is_field=extra)
-    names = re.sub(r"\[\d+\]", "", param).split(".")
-    not_text = names[-2:] == ["content", "type"] and first["type"] == "literal_error"
-    unsupported = not_text or not _OPENAI_ONLY.isdisjoint({names[0], names[-1]})
-    kind = UnsupportedParameter if unsupported else InvalidRequest
-    if extra:
-        what = "is not supported here" if unsupported else "is not a known field"
-        return kind(f"{param} {what}; leave it out.", param=param)
-    if first["type"] == "missing":
-        return kind(f"{param} is required.", param=param)
-    if first["type"] == "string_type" and len(_field(first["loc"])) + 1 == len(first["loc"]):
-        return kind(f"{param}: Input should be a string or a list.", param=param)
-    return kind(f"{param}: {first['msg']}.", param=param)
-
-
-_UNIONS = frozenset({"content", "stop", "prompt", "tool_choice"})
-
-
-def _field(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """The location without what lies inside a union."""
-    end = next((depth for depth, part in enumerate(loc, 1) if part in _UNIONS), len(loc))
-    return loc[:end]
-
-
-def _path(loc: tuple[int | str, ...], last_is_field: bool = True) -> str:
-    """`messages[0].role` from pydantic's location, which also names the branches of unions."""
-    path, in_union = "", False
-    for depth, part in enumerate(loc):
-        if isinstance(part, int):
-            path += f"[{part}]"
-            continue
-        last = depth == len(loc) - 1
-        if in_union and part not in ("type", "text") and not (last and last_is_field):
-            continue
-        path += f".{part}" if path else part
-        in_union = in_union or part in _UNIONS
-    return path[:200]

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
-from llm_serve.api.schemas.openai import (
-    MAX_MESSAGES,
+from llm_serve.api.schemas.requests import (
+    TEXT,
+    TOOL,
+    Body,
+    Chat,
     ChatRequest,
     CompletionRequest,
     Few,
-    Message,
     StreamOptions,
+    TextOrList,
     TokenIds,
-    _Body,
+    Turn,
 )
-
-Names = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class _Open(BaseModel):
@@ -35,51 +36,75 @@ class Part(_Open):
     """A piece of content: text, or what a multimodal model reads."""
 
     type: Literal["text", "image_url", "input_audio", "audio_url", "video_url", "refusal"]
+    text: Any = None
 
 
-class FunctionCall(_Body):
+class FunctionCall(Body):
+    """A function that the model called, its arguments as JSON text."""
+
     name: str
     arguments: str
 
 
-class ToolCall(_Body):
+class ToolCall(Body):
+    """A call of a former turn."""
+
     id: str
     type: Literal["function"]
     function: FunctionCall
 
 
-class EngineMessage(_Body):
+class EngineMessage(Turn):
     """One turn of the conversation; which roles a model takes is up to its chat template."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[Few[list[Part]], Field(min_length=1)] | None = None
-    name: str | None = None
+    content: TextOrList[str, Annotated[Few[list[Part]], Field(min_length=1)]] | None = None
     tool_calls: Few[list[ToolCall]] | None = None
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
 
+    def is_plain(self) -> bool:
+        """Whether it is of the guide's kind: a role of the three, and text."""
+        if self.role in ("tool", "developer") or self.model_fields_set - {*Turn.model_fields}:
+            return False
+        return self.text() is not None
 
-class Function(_Body):
+
+class Function(Body):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
     name: Annotated[str, Field(min_length=1, max_length=256)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(_Body):
+class Tool(Body):
+    """A tool that the model may use."""
+
     type: Literal["function"]
     function: Function
 
 
-class FunctionName(_Body):
+class FunctionName(Body):
+    """The function that is to be called."""
+
     name: str
 
 
-class NamedTool(_Body):
+class NamedTool(Body):
+    """The tool that is to be used."""
+
     type: Literal["function"]
     function: FunctionName
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], TEXT] | Annotated[NamedTool, TOOL],
+    Discriminator(lambda value: (TOOL if isinstance(value, dict) else TEXT).tag),
+]
 
 
 class Format(_Open):
@@ -89,6 +114,8 @@ class Format(_Open):
 
 
 class EngineStreamOptions(StreamOptions):
+    """Also the counts so far, with every chunk."""
+
     continuous_usage_stats: bool = False
 
 
@@ -124,18 +151,16 @@ class _Extended(BaseModel):
     stream_interval: int | None = Field(None, ge=1)
 
 
-class EngineChatRequest(ChatRequest, _Extended):
+class EngineChatRequest(Chat[EngineMessage, Format], _Extended):
     """The body of `POST /v1/chat/completions` for a model of such an engine."""
 
-    messages: list[EngineMessage] = Field(  # type: ignore[assignment]
-        min_length=1, max_length=MAX_MESSAGES, fail_fast=True
-    )
     stream_options: EngineStreamOptions | None = None
     tools: Annotated[Few[list[Tool]], Field(min_length=1)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: Format | None = None  # type: ignore[assignment]
-    reasoning_effort: Names | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
     include_reasoning: bool | None = None
     thinking_token_budget: int | None = None
     echo: bool | None = None
@@ -147,17 +172,13 @@ class EngineChatRequest(ChatRequest, _Extended):
     media_io_kwargs: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
 
-    def plain(self) -> bool:
-        """Whether our own renderer can answer it: nothing that is the engine's alone."""
+    def needs_engine(self) -> bool:
+        """Whether anything in it is the engine's alone."""
         if self.model_fields_set & _CHAT_ONLY_ENGINES or _counts(self.stream_options):
-            return False
+            return True
         if self.response_format is not None and self.response_format.type != "text":
-            return False
-        return all(_as_plain(message) is not None for message in self.messages)
-
-    def plain_messages(self) -> tuple[dict[str, str], ...]:
-        """The messages as a chat template reads them, of a request that is plain."""
-        return tuple(plain.plain() for m in self.messages if (plain := _as_plain(m)) is not None)
+            return True
+        return not all(message.is_plain() for message in self.messages)
 
 
 class EngineCompletionRequest(CompletionRequest, _Extended):
@@ -165,13 +186,10 @@ class EngineCompletionRequest(CompletionRequest, _Extended):
 
     stream_options: EngineStreamOptions | None = None
 
-    def plain(self) -> bool:
+    def needs_engine(self) -> bool:
         """See EngineChatRequest."""
-        return not (
-            self.echo
-            or self.model_fields_set & _COMPLETION_ONLY_ENGINES
-            or _counts(self.stream_options)
-        )
+        fields = self.model_fields_set & _COMPLETION_ONLY_ENGINES
+        return bool(self.echo or fields or _counts(self.stream_options))
 
 
 _CHAT_ONLY_ENGINES = frozenset(EngineChatRequest.model_fields) - set(ChatRequest.model_fields)
@@ -182,18 +200,3 @@ _COMPLETION_ONLY_ENGINES = frozenset(EngineCompletionRequest.model_fields) - set
 
 def _counts(options: EngineStreamOptions | None) -> bool:
     return options is not None and options.continuous_usage_stats
-
-
-def _as_plain(message: EngineMessage) -> Message | None:
-    """The message where it is of the guide's kind: a role of the three, and text."""
-    content = message.content
-    if message.role == "tool" or message.role == "developer" or content is None:
-        return None
-    if message.model_fields_set - {"role", "content", "name"}:
-        return None
-    if not isinstance(content, str):
-        texts = [getattr(part, "text", None) for part in content if part.type == "text"]
-        if len(texts) != len(content) or not all(isinstance(text, str) for text in texts):
-            return None
-        content = "".join(str(text) for text in texts)
-    return Message.model_construct(role=message.role, content=content, name=message.name)

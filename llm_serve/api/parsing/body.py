@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
-from llm_serve.api.outline import PIECE, Outline
+from llm_serve.api.parsing.outline import PIECE, Outline
 from llm_serve.config import ServerConfig
 from llm_serve.errors import BodyTooLarge, InvalidRequest, RequestTimeout
 

@@ -1,0 +1,327 @@
+"""From bytes to a `Job`, or to a 400 that names the field and the remedy.
+
+In two steps, `read_object` and the parser of a route, so that others get their turn between them:
+each may take some 20 ms (see `outline`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from llm_serve.api.parsing.refusal import refusal
+from llm_serve.api.schemas.engine_requests import EngineChatRequest, EngineCompletionRequest
+from llm_serve.api.schemas.requests import (
+    MAX_MESSAGES,
+    Chat,
+    ChatRequest,
+    CompletionRequest,
+    GuidedChatRequest,
+    Sampled,
+)
+from llm_serve.backends import CAPABILITIES
+from llm_serve.config import Config, ModelConfig, VllmEngine
+from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
+from llm_serve.generation.job import Job
+from llm_serve.sampling import Guide, Sampling
+from llm_serve.wire import to_json
+
+Fields = dict[str, Any]
+"""The members of a body."""
+_Request = TypeVar("_Request", bound=Sampled)
+_STREAMED = ("/v1/responses", "/v1/messages")
+
+
+def read_object(body: bytes) -> Fields:
+    """The body's members. Raises InvalidRequest."""
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return fields
+
+
+def parse_chat(fields: Fields, config: Config) -> Job:
+    """The job of `POST /v1/chat/completions`. Raises InvalidRequest and its children."""
+    model = _model_of(fields, config)
+    request = _validate(_chat_schema(model), fields)
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+    top = (request.top_logprobs or 0) if request.logprobs else None
+    max_tokens = request.max_completion_tokens or request.max_tokens
+    sampling = _sampling(request, model, top, max_tokens, request.guide())
+    if request.needs_engine() or not _rendered_here(model):
+        job = _completed_by_engine("/v1/chat/completions", fields, request, model, sampling)
+    else:
+        messages = tuple(message.templated() for message in request.messages)
+        job = _rendered("chat", request, model, sampling, messages=messages)
+    return _bounded(job, model)
+
+
+def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
+    capabilities = CAPABILITIES[model.backend]
+    if capabilities.extensions:
+        return EngineChatRequest
+    return GuidedChatRequest if capabilities.response_format else ChatRequest
+
+
+def parse_completion(fields: Fields, config: Config) -> Job:
+    """The job of `POST /v1/completions`. Raises InvalidRequest and its children."""
+    model = _model_of(fields, config)
+    extended = CAPABILITIES[model.backend].extensions
+    request = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
+    if request.echo:
+        _need(model, "echo")
+    if request.best_of is not None and request.best_of != request.n:
+        raise UnsupportedParameter(
+            "best_of other than n is not supported; ask for n answers.", param="best_of"
+        )
+    sampling = _sampling(request, model, request.logprobs, request.max_tokens)
+    prompts = request.prompts()
+    if request.needs_engine() or not _rendered_here(model):
+        job = _completed_by_engine(
+            "/v1/completions", fields, request, model, sampling, inputs=len(prompts)
+        )
+    else:
+        job = _rendered("completion", request, model, sampling, prompts=prompts)
+    return _bounded(job, model)
+
+
+def _rendered(
+    kind: Literal["chat", "completion"],
+    request: Sampled,
+    model: ModelConfig,
+    sampling: Sampling,
+    *,
+    messages: tuple[dict[str, str], ...] = (),
+    prompts: tuple[str | tuple[int, ...], ...] = (),
+) -> Job:
+    """A job whose answer our renderer writes."""
+    options = request.stream_options
+    return Job(
+        id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{uuid.uuid4().hex}",
+        kind=kind,
+        model=model.id,
+        created=int(time.time()),
+        sampling=sampling,
+        messages=messages,
+        prompts=prompts,
+        n=request.n,
+        stream=request.stream,
+        include_usage=options is not None and options.include_usage,
+    )
+
+
+def _completed_by_engine(
+    path: str,
+    fields: Fields,
+    request: Sampled,
+    model: ModelConfig,
+    sampling: Sampling,
+    inputs: int = 1,
+) -> Job:
+    """A job that the engine's own server answers: the request as it came, with what is decided
+    here filled in."""
+    job_id = uuid.uuid4().hex
+    limit = "max_completion_tokens" if path == "/v1/chat/completions" else "max_tokens"
+    body = {
+        **fields,
+        "request_id": job_id,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        limit: sampling.max_tokens,
+    }
+    return _by_engine(
+        path, body, model, sampling, job_id, n=request.n, stream=request.stream, inputs=inputs
+    )
+
+
+def _by_engine(
+    path: str,
+    body: Fields,
+    model: ModelConfig,
+    sampling: Sampling,
+    job_id: str,
+    *,
+    n: int = 1,
+    stream: bool,
+    inputs: int = 1,
+) -> Job:
+    return Job(
+        id=job_id,
+        kind="engine",
+        model=model.id,
+        created=int(time.time()),
+        sampling=sampling,
+        n=n,
+        stream=stream,
+        path=path,
+        body=to_json({**body, "model": sampling.adapter or model.id}),
+        inputs=inputs,
+    )
+
+
+def _rendered_here(model: ModelConfig) -> bool:
+    """Whether nothing in the model's engine section changes how plain answers look."""
+    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
+
+
+def _bounded(job: Job, model: ModelConfig) -> Job:
+    """The job, where it can ever run. Raises InvalidRequest."""
+    most = model.max_running + model.max_queued
+    if job.sequences > most:
+        param = "prompt" if job.n <= most else "n"
+        raise InvalidRequest(
+            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
+            f"and queues, which is {most}; split the request, or raise max_queued.",
+            param=param,
+        )
+    return job
+
+
+def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:
+    """The parser of a route that engines with a server of their own answer."""
+
+    def parse(fields: Fields, config: Config) -> Job:
+        model = _model_of(fields, config)
+        if not getattr(CAPABILITIES[model.backend], capability):
+            raise UnsupportedParameter(
+                f"{path} is not supported by the {model.backend} backend of {model.id}; "
+                f"GET /v1/models/{model.id} lists what is.",
+                param="model",
+            )
+        stream = fields.get("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise InvalidRequest("stream: Input should be a valid boolean.", param="stream")
+        if stream and path not in _STREAMED:
+            raise UnsupportedParameter(f"{path} has no stream; leave it out.", param="stream")
+        for name, value in fields.items():
+            _check_lists(name, value, tokens=path not in _STREAMED)
+        sampling = Sampling(adapter=_adapter(fields, model))
+        return _by_engine(path, fields, model, sampling, uuid.uuid4().hex, stream=bool(stream))
+
+    return parse
+
+
+def _check_lists(name: str, value: Any, tokens: bool) -> None:
+    """Raises InvalidRequest for a long list in a field that the engine checks, which collects every
+    error in it. `tokens`: a list of token ids may be longer."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            if len(value) > MAX_MESSAGES and not (tokens and set(map(type, value)) == {int}):
+                raise InvalidRequest(
+                    f"{name}: List should have at most {MAX_MESSAGES} items, not {len(value)}.",
+                    param=name[:200],
+                )
+            rest.extend(v for v in value if isinstance(v, list | dict))
+        elif isinstance(value, dict):
+            rest.extend(v for v in value.values() if isinstance(v, list | dict))
+
+
+def _model_of(fields: Fields, config: Config) -> ModelConfig:
+    """The model that a request names. Raises UnknownModel, InvalidRequest."""
+    name = fields.get("model")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest("model: Input should be a valid string.", param="model")
+    return find_model(name, config)
+
+
+def _adapter(fields: Fields, model: ModelConfig) -> str | None:
+    name = fields.get("model")
+    return name if any(name == adapter.id for adapter in model.adapters) else None
+
+
+def find_model(model_id: str | None, config: Config) -> ModelConfig:
+    """The allowlisted model, the first one for None. Raises UnknownModel."""
+    if model_id is None:
+        return config.default_model
+    model = config.model(model_id)
+    if model is None:
+        known = ", ".join(m.id for m in config.models[:20])
+        raise UnknownModel(
+            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param="model"
+        )
+    return model
+
+
+def _sampling(
+    request: Sampled,
+    model: ModelConfig,
+    top_logprobs: int | None,
+    max_tokens: int | None,
+    guide: Guide | None = None,
+) -> Sampling:
+    """How each sequence is sampled. Raises InvalidRequest, also for what the model cannot do."""
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+    used = {
+        "n": request.n != 1,
+        "seed": request.seed is not None,
+        "presence_penalty": request.presence_penalty != 0,
+        "frequency_penalty": request.frequency_penalty != 0,
+        "logit_bias": bool(request.logit_bias),
+        "top_k": bool(request.top_k),
+        "min_p": bool(request.min_p),
+        "logprobs": top_logprobs is not None,
+        "top_logprobs": bool(top_logprobs),
+    }
+    for name, is_used in used.items():
+        if is_used:
+            _need(model, name)
+    stop = request.stop or ()
+    defaults = model.defaults
+    return Sampling(
+        temperature=defaults.temperature if request.temperature is None else request.temperature,
+        top_p=defaults.top_p if request.top_p is None else request.top_p,
+        top_k=request.top_k or 0,
+        min_p=request.min_p or 0.0,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=_logit_bias(request.logit_bias or {}),
+        seed=request.seed,
+        max_tokens=max_tokens or defaults.max_tokens,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        logprobs=top_logprobs,
+        ignore_eos=request.ignore_eos,
+        guide=guide,
+        whole=not request.stream,
+        adapter=request.model if request.model != model.id else None,
+    )
+
+
+def _need(model: ModelConfig, parameter: str) -> None:
+    capability = "penalties" if parameter.endswith("_penalty") else parameter
+    if not getattr(CAPABILITIES[model.backend], capability):
+        raise UnsupportedParameter(
+            f"{parameter} is not supported by the {model.backend} backend of {model.id}; "
+            f"leave it out. GET /v1/models/{model.id} lists what is.",
+            param=parameter,
+        )
+
+
+def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    pairs = []
+    for token, value in bias.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 10):
+            raise InvalidRequest(
+                f"logit_bias: {token[:40]!r} is not a token id; keys are token ids.",
+                param="logit_bias",
+            )
+        pairs.append((int(token), value))
+    return tuple(pairs)
+
+
+def _validate(schema: type[_Request], fields: Fields) -> _Request:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise refusal(error) from None

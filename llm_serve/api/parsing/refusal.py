@@ -1,0 +1,51 @@
+"""From what pydantic says of a body to one sentence about one field, and the field's path."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import ValidationError
+
+from llm_serve.api.schemas.requests import BRANCHES
+from llm_serve.errors import InvalidRequest, UnsupportedParameter
+
+_OPENAI_ONLY = frozenset(
+    {
+        *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
+        *("parallel_tool_calls", "prompt_cache_options", "prompt_cache_retention"),
+        *("reasoning_effort", "response_format", "store", "suffix", "tool_choice", "tools"),
+        *("verbosity", "web_search_options", "tool_calls", "tool_call_id", "refusal"),
+        *("annotations", "reasoning", "reasoning_content", "thinking"),
+        *("guided_json", "guided_regex", "structured_outputs"),
+    }
+)
+"""Fields that OpenAI has, or an engine: refused as what cannot be done here, not as unknown."""
+
+
+def refusal(error: ValidationError) -> InvalidRequest:
+    """The 400 about the first field that is wrong."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    unknown = first["type"] == "extra_forbidden"
+    param = _path(first["loc"], unknown)
+    names = re.sub(r"\[\d+\]", "", param).split(".")
+    not_text = names[-2:] == ["content", "type"] and first["type"] == "literal_error"
+    unsupported = not_text or not _OPENAI_ONLY.isdisjoint({names[0], names[-1]})
+    kind = UnsupportedParameter if unsupported else InvalidRequest
+    if unknown:
+        what = "is not supported here" if unsupported else "is not a known field"
+        return kind(f"{param} {what}; leave it out.", param=param)
+    if first["type"] == "missing":
+        return kind(f"{param} is required.", param=param)
+    return kind(f"{param}: {first['msg']}.", param=param)
+
+
+def _path(loc: tuple[int | str, ...], unknown: bool) -> str:
+    """`messages[0].role` from pydantic's location; that of an `unknown` field ends with its name,
+    which may be anything."""
+    path = ""
+    for depth, part in enumerate(loc, 1):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in BRANCHES or (unknown and depth == len(loc)):
+            path += f".{part}" if path else part
+    return path[:200]
