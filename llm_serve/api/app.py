@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,15 +19,24 @@ from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import Edge, RequestIds
-from llm_serve.api.parsing import parse
 from llm_serve.api.parsing.body import read_body
-from llm_serve.api.schemas.openapi import ENGINE_ROUTES, document
+from llm_serve.api.parsing.parse import (
+    Fields,
+    find_model,
+    parse_chat,
+    parse_completion,
+    parse_for_engine,
+    read_object,
+)
+from llm_serve.api.schemas.openapi import document
+from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
-from llm_serve.errors import NoRoute, RequestTimeout, ServeError, UnknownModel, WrongMethod
+from llm_serve.errors import NoRoute, RequestTimeout, ServeError, WrongMethod
 from llm_serve.generation.job import Job
 
-Parse = Callable[[parse.Fields, Config], Job]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Parse = Callable[[Fields, Config], Job]
 
 
 def create_app(
@@ -40,8 +49,7 @@ def create_app(
     guided = any(CAPABILITIES[model.backend].response_format for model in config.models)
 
     async def healthz(request: Request) -> Response:
-        status = gateway.status()
-        return json_response(views.health(config, status))
+        return json_response(views.health(config, gateway.status()))
 
     async def models(request: Request) -> Response:
         return json_response(views.model_list(config, gateway.status()))
@@ -50,42 +58,50 @@ def create_app(
         model_id = request.path_params["model_id"]
         if not model_id:
             raise HTTPException(NoRoute.status)
-        view = views.one_model(config, gateway.status(), model_id)
-        if view is None:
-            known = ", ".join(m.id for m in config.models[:20])
-            message = f"The model {model_id[:200]!r} is not served here. Served: {known}."
-            return error_response(UnknownModel(message, param="model_id"))
-        return json_response(view)
-
-    async def openapi(request: Request) -> Response:
-        return json_response(document(extended, guided))
+        find_model(model_id, config, param="model_id")
+        return json_response(views.one_model(config, gateway.status(), model_id))
 
     async def load(request: Request) -> Response:
-        model_id = parse.find_model(request.path_params["model_id"], config).id
+        model_id = find_model(request.path_params["model_id"], config).id
         loading = await gateway.load(model_id)
         if loading is not None:
             return loading_response(loading)
         return json_response(views.one_model(config, gateway.status(), model_id))
 
     async def unload(request: Request) -> Response:
-        model_id = parse.find_model(request.path_params["model_id"], config).id
+        model_id = find_model(request.path_params["model_id"], config).id
         await gateway.unload(model_id)
         return json_response(views.one_model(config, gateway.status(), model_id), 202)
 
     async def events(request: Request) -> Response:
         return EventStream(config, gateway)
 
-    def generate(parsed: Parse) -> Callable[[Request], object]:
+    async def openapi(request: Request) -> Response:
+        return json_response(document(extended, guided))
+
+    def generate(parse: Parse) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             body = await read_body(request, config.server)
-            fields = parse.read_object(body)
+            fields = read_object(body)
             await asyncio.sleep(0)  # others' turn
-            job = parsed(fields, config)
+            job = parse(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
 
         return endpoint
 
+    endpoints: dict[str, Endpoint] = {
+        "/healthz": healthz,
+        "/v1/models": models,
+        "/v1/models/{model_id}": model,
+        "/v1/models/{model_id}/load": load,
+        "/v1/models/{model_id}/unload": unload,
+        "/v1/events": events,
+        "/openapi.json": openapi,
+        "/v1/chat/completions": generate(parse_chat),
+        "/v1/completions": generate(parse_completion),
+        **{path: generate(parse_for_engine(path, need)) for path, need in ENGINE_ROUTES.items()},
+    }
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
     middleware = [
         Middleware(RequestIds),
@@ -108,24 +124,12 @@ def create_app(
         middleware.insert(1, cors)
     app = Starlette(
         routes=[
-            Route("/healthz", healthz, methods=["GET"]),
-            Route("/v1/models", models, methods=["GET"]),
-            Route("/v1/models/{model_id:path}/load", load, methods=["POST"]),
-            Route("/v1/models/{model_id:path}/unload", unload, methods=["POST"]),
-            Route("/v1/models/{model_id:path}", model, methods=["GET"]),
-            Route("/v1/events", events, methods=["GET"]),
             Route(
-                "/v1/chat/completions",
-                generate(parse.parse_chat),
-                methods=["POST"],
-            ),
-            Route("/v1/completions", generate(parse.parse_completion), methods=["POST"]),
-            *(
-                Route(path, generate(parse.parse_for_engine(path, need)), methods=["POST"])
-                for path, need in ENGINE_ROUTES.items()
-                if extended
-            ),
-            Route("/openapi.json", openapi, methods=["GET"]),
+                operation.path.replace("{model_id}", "{model_id:path}"),
+                endpoints[operation.path],
+                methods=[operation.method],
+            )
+            for operation in operations(extended, guided)
         ],
         middleware=middleware,
         exception_handlers={ServeError: _serve_error, HTTPException: _http_error},

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from llm_serve.errors import ServeError
-from tests.support import openai_schemas
+from tests.support import answers, openai_schemas
 from tests.support.errors import every_error
 
 CHAT = "/v1/chat/completions"
@@ -90,6 +90,8 @@ def parse_stream(response: httpx.Response) -> Stream:
             continue
         value = json.loads(data)
         openai_schemas.check(value, streamed=True)
+        if (kind := answers.kind_of_frame(value)) is not None:
+            answers.check(kind, data)
         if "error" in value:
             check_error_object(value)
             stream.error = value["error"]
@@ -123,6 +125,8 @@ def check(response: httpx.Response) -> httpx.Response:
     assert response.headers["content-type"] == "application/json", response.text
     body = response.json()
     openai_schemas.check(body)
+    if (kind := answers.kind_of(response.request.url.path, body)) is not None:
+        answers.check(kind, response.content)
     if response.status_code >= 400:
         check_error_object(body)
         error = body["error"]

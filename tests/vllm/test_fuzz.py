@@ -13,7 +13,8 @@ import httpx
 import pytest
 from schemathesis import GenerationMode
 
-from llm_serve.api.schemas.openapi import ENGINE_ROUTES, document
+from llm_serve.api.schemas.openapi import document
+from llm_serve.api.schemas.operations import ENGINE_ROUTES
 from tests.support.client import CHAT, TEXT, Api
 from tests.support.fuzz import Fuzz
 from tests.vllm.conftest import MODEL

@@ -240,15 +240,15 @@ def _adapter(fields: Fields, model: ModelConfig) -> str | None:
     return name if any(name == adapter.id for adapter in model.adapters) else None
 
 
-def find_model(model_id: str | None, config: Config) -> ModelConfig:
-    """The allowlisted model, the first one for None. Raises UnknownModel."""
+def find_model(model_id: str | None, config: Config, param: str = "model") -> ModelConfig:
+    """The allowlisted model, the first one for None. Raises UnknownModel, about `param`."""
     if model_id is None:
         return config.default_model
     model = config.model(model_id)
     if model is None:
         known = ", ".join(m.id for m in config.models[:20])
         raise UnknownModel(
-            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param="model"
+            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param=param
         )
     return model
 

@@ -192,6 +192,13 @@ class EngineCompletionRequest(CompletionRequest, _Extended):
         return bool(self.echo or fields or _counts(self.stream_options))
 
 
+class EngineRequest(_Open):
+    """The body of a route that the engine defines: the model and the stream are ours to read."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
 _CHAT_ONLY_ENGINES = frozenset(EngineChatRequest.model_fields) - set(ChatRequest.model_fields)
 _COMPLETION_ONLY_ENGINES = frozenset(EngineCompletionRequest.model_fields) - set(
     CompletionRequest.model_fields

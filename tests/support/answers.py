@@ -1,0 +1,64 @@
+"""Our own types of answers, against which every response of the tests is held, strictly."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from llm_serve.api.schemas import answers as types
+
+ENGINE_MODELS = ("smol", "smol-louder")
+"""Those of tests/vllm, whose engine's own server may answer, with members of its own."""
+_WHOLE = {
+    "model.load": types.ModelLoad,
+    "model": types.ModelObject,
+    "event": types.StateEvent,
+    "chat.completion": types.ChatCompletion,
+    "text_completion": types.Completion,
+}
+_BY_ENGINE = {
+    "chat.completion": types.EngineChatCompletion,
+    "text_completion": types.EngineCompletion,
+}
+_FRAMES = {
+    "chat.completion.chunk": types.ChatCompletionChunk,
+    "text_completion": types.CompletionChunk,
+}
+
+
+def check(kind: Any, raw: bytes | str) -> None:
+    """Fails unless the JSON is exactly of this type: nothing missing, nothing more."""
+    try:
+        _adapter(kind).validate_json(raw)
+    except ValidationError as error:
+        raise AssertionError(f"not a {kind.__name__}: {error}") from None
+
+
+def kind_of(path: str, body: Any) -> Any:
+    """The type of a whole answer of a route; None where the engine defines it."""
+    if not isinstance(body, dict):
+        return None
+    if "error" in body:
+        return types.ErrorResponse
+    for end, kind in (("/healthz", types.Health), ("/v1/models", types.ModelList)):
+        if path.endswith(end):
+            return kind
+    name = body.get("object", "")
+    by_engine = body.get("model") in ENGINE_MODELS and name in _BY_ENGINE
+    return (_BY_ENGINE if by_engine else _WHOLE).get(name)
+
+
+def kind_of_frame(value: dict[str, Any]) -> Any:
+    """The type of one `data:` frame; None where the engine defines it."""
+    if "error" in value:
+        return types.ErrorResponse
+    if value.get("model") in ENGINE_MODELS:
+        return None
+    return _FRAMES.get(value.get("object", ""))
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
