@@ -3,7 +3,6 @@
     ServeError
     ├── InvalidRequest            400  invalid_request
     │   ├── UnknownModel          400  model_not_found
-    │   ├── ModelMismatch         400  model_mismatch
     │   ├── PromptTooLong         400  context_length_exceeded
     │   └── UnsupportedParameter  400  unsupported_parameter
     ├── MissingKey                401  missing_api_key
@@ -25,12 +24,14 @@
 
 A class carries `status`, `type` and `code`; an instance carries the sentence for the person, the
 name of the offending field, and how many seconds to wait. Instances travel between processes by
-pickle. Rendering happens in one place, `llm_serve.generation.render.error_body`.
+pickle. They become JSON in one place,
+`llm_serve.wire.error_body`.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, ClassVar
 
 MAX_RETRY_AFTER_S = 60  # openai-python gives up at once when it is told to wait above 120 s
@@ -76,23 +77,12 @@ class ServeError(Exception):
         self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (
-            type(self),
-            self.message,
-            self.param,
-            self.retry_after_s,
-            self.loading,
-        )
-
-
-def _rebuild(
-    cls: type[ServeError],
-    message: str,
-    param: str | None,
-    retry_after_s: int | None,
-    loading: dict[str, Any] | None,
-) -> ServeError:
-    return cls(message, param=param, retry_after_s=retry_after_s, loading=loading)
+        named: dict[str, Any] = {
+            "param": self.param,
+            "retry_after_s": self.retry_after_s,
+            "loading": self.loading,
+        }
+        return partial(type(self), **named), (self.message,)
 
 
 class InvalidRequest(ServeError):
@@ -105,12 +95,6 @@ class UnknownModel(InvalidRequest):
     """The model is not in the allowlist."""
 
     code = "model_not_found"
-
-
-class ModelMismatch(InvalidRequest):
-    """Another model was named than the single one that is served."""
-
-    code = "model_mismatch"
 
 
 class PromptTooLong(InvalidRequest):

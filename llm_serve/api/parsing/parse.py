@@ -34,6 +34,7 @@ from llm_serve.wire import to_json
 Fields = dict[str, Any]
 """The members of a body."""
 _Request = TypeVar("_Request", bound=Sampled)
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 _STREAMED = ("/v1/responses", "/v1/messages")
 
 
@@ -58,11 +59,9 @@ def parse_chat(fields: Fields, config: Config) -> Job:
     max_tokens = request.max_completion_tokens or request.max_tokens
     sampling = _sampling(request, model, top, max_tokens, request.guide())
     if request.needs_engine() or not _rendered_here(model):
-        job = _completed_by_engine("/v1/chat/completions", fields, request, model, sampling)
-    else:
-        messages = tuple(message.templated() for message in request.messages)
-        job = _rendered("chat", request, model, sampling, messages=messages)
-    return _bounded(job, model)
+        return _completed_by_engine(CHAT, fields, request, model, sampling)
+    messages = tuple(message.templated() for message in request.messages)
+    return _rendered("chat", request, model, sampling, messages=messages)
 
 
 def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
@@ -86,104 +85,8 @@ def parse_completion(fields: Fields, config: Config) -> Job:
     sampling = _sampling(request, model, request.logprobs, request.max_tokens)
     prompts = request.prompts()
     if request.needs_engine() or not _rendered_here(model):
-        job = _completed_by_engine(
-            "/v1/completions", fields, request, model, sampling, inputs=len(prompts)
-        )
-    else:
-        job = _rendered("completion", request, model, sampling, prompts=prompts)
-    return _bounded(job, model)
-
-
-def _rendered(
-    kind: Literal["chat", "completion"],
-    request: Sampled,
-    model: ModelConfig,
-    sampling: Sampling,
-    *,
-    messages: tuple[dict[str, str], ...] = (),
-    prompts: tuple[str | tuple[int, ...], ...] = (),
-) -> Job:
-    """A job whose answer our renderer writes."""
-    options = request.stream_options
-    return Job(
-        id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{uuid.uuid4().hex}",
-        kind=kind,
-        model=model.id,
-        created=int(time.time()),
-        sampling=sampling,
-        messages=messages,
-        prompts=prompts,
-        n=request.n,
-        stream=request.stream,
-        include_usage=options is not None and options.include_usage,
-    )
-
-
-def _completed_by_engine(
-    path: str,
-    fields: Fields,
-    request: Sampled,
-    model: ModelConfig,
-    sampling: Sampling,
-    inputs: int = 1,
-) -> Job:
-    """A job that the engine's own server answers: the request as it came, with what is decided
-    here filled in."""
-    job_id = uuid.uuid4().hex
-    limit = "max_completion_tokens" if path == "/v1/chat/completions" else "max_tokens"
-    body = {
-        **fields,
-        "request_id": job_id,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        limit: sampling.max_tokens,
-    }
-    return _by_engine(
-        path, body, model, sampling, job_id, n=request.n, stream=request.stream, inputs=inputs
-    )
-
-
-def _by_engine(
-    path: str,
-    body: Fields,
-    model: ModelConfig,
-    sampling: Sampling,
-    job_id: str,
-    *,
-    n: int = 1,
-    stream: bool,
-    inputs: int = 1,
-) -> Job:
-    return Job(
-        id=job_id,
-        kind="engine",
-        model=model.id,
-        created=int(time.time()),
-        sampling=sampling,
-        n=n,
-        stream=stream,
-        path=path,
-        body=to_json({**body, "model": sampling.adapter or model.id}),
-        inputs=inputs,
-    )
-
-
-def _rendered_here(model: ModelConfig) -> bool:
-    """Whether nothing in the model's engine section changes how plain answers look."""
-    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
-
-
-def _bounded(job: Job, model: ModelConfig) -> Job:
-    """The job, where it can ever run. Raises InvalidRequest."""
-    most = model.max_running + model.max_queued
-    if job.sequences > most:
-        param = "prompt" if job.n <= most else "n"
-        raise InvalidRequest(
-            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
-            f"and queues, which is {most}; split the request, or raise max_queued.",
-            param=param,
-        )
-    return job
+        return _completed_by_engine(TEXT, fields, request, model, sampling, len(prompts))
+    return _rendered("completion", request, model, sampling, prompts=prompts)
 
 
 def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:
@@ -205,9 +108,103 @@ def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], J
         for name, value in fields.items():
             _check_lists(name, value, tokens=path not in _STREAMED)
         sampling = Sampling(adapter=_adapter(fields, model))
-        return _by_engine(path, fields, model, sampling, uuid.uuid4().hex, stream=bool(stream))
+        return _by_engine(_new_id(), path, fields, model, sampling, bool(stream))
 
     return parse
+
+
+def _rendered(
+    kind: Literal["chat", "completion"],
+    request: Sampled,
+    model: ModelConfig,
+    sampling: Sampling,
+    *,
+    messages: tuple[dict[str, str], ...] = (),
+    prompts: tuple[str | tuple[int, ...], ...] = (),
+) -> Job:
+    """A job whose answer our renderer writes. Raises InvalidRequest where it can never run."""
+    options = request.stream_options
+    job = Job(
+        id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{_new_id()}",
+        kind=kind,
+        model=model.id,
+        created=int(time.time()),
+        sampling=sampling,
+        messages=messages,
+        prompts=prompts,
+        n=request.n,
+        stream=request.stream,
+        include_usage=options is not None and options.include_usage,
+    )
+    return _bounded(job, model)
+
+
+def _completed_by_engine(
+    path: str,
+    fields: Fields,
+    request: Sampled,
+    model: ModelConfig,
+    sampling: Sampling,
+    inputs: int = 1,
+) -> Job:
+    """A job that the engine's own server answers: the request as it came, with what is decided
+    here filled in. Raises InvalidRequest where it can never run."""
+    job_id = _new_id()
+    decided = {
+        "request_id": job_id,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_completion_tokens" if path == CHAT else "max_tokens": sampling.max_tokens,
+    }
+    body = {**fields, **decided}
+    job = _by_engine(job_id, path, body, model, sampling, request.stream, request.n, inputs)
+    return _bounded(job, model)
+
+
+def _by_engine(
+    job_id: str,
+    path: str,
+    body: Fields,
+    model: ModelConfig,
+    sampling: Sampling,
+    stream: bool,
+    n: int = 1,
+    inputs: int = 1,
+) -> Job:
+    return Job(
+        id=job_id,
+        kind="engine",
+        model=model.id,
+        created=int(time.time()),
+        sampling=sampling,
+        n=n,
+        stream=stream,
+        path=path,
+        body=to_json({**body, "model": sampling.adapter or model.id}),
+        inputs=inputs,
+    )
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _rendered_here(model: ModelConfig) -> bool:
+    """Whether nothing in the model's engine section changes how plain answers look."""
+    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
+
+
+def _bounded(job: Job, model: ModelConfig) -> Job:
+    """The job, where it can ever run. Raises InvalidRequest."""
+    most = model.max_running + model.max_queued
+    if job.sequences > most:
+        param = "prompt" if job.n <= most else "n"
+        raise InvalidRequest(
+            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
+            f"and queues, which is {most}; split the request, or raise max_queued.",
+            param=param,
+        )
+    return job
 
 
 def _check_lists(name: str, value: Any, tokens: bool) -> None:

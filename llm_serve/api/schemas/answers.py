@@ -19,12 +19,19 @@ from llm_serve.status import ModelState, ServerState
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
-_closed = with_config(ConfigDict(extra="forbid", strict=True))
-_open = with_config(ConfigDict(extra="allow", strict=True))
 
 
-@_closed
-class ModelLoad(TypedDict):
+@with_config(ConfigDict(extra="forbid", strict=True))
+class Closed(TypedDict):
+    """An object that has the members named here and no others."""
+
+
+@with_config(ConfigDict(extra="allow", strict=True))
+class Open(TypedDict):
+    """An object to which the engine's own server may add members."""
+
+
+class ModelLoad(Closed):
     """Where the load of a model stands: the guide's 202."""
 
     object: Literal["model.load"]
@@ -38,8 +45,7 @@ class ModelLoad(TypedDict):
     position: Count | None
 
 
-@_closed
-class Error(TypedDict):
+class Error(Closed):
     """What was wrong, for a person and for a program."""
 
     message: str
@@ -48,24 +54,21 @@ class Error(TypedDict):
     code: str
 
 
-@_closed
-class ErrorResponse(TypedDict):
+class ErrorResponse(Closed):
     """Every answer of status 400 and above, and the frame of a stream that failed midway."""
 
     error: Error
     loading: NotRequired[ModelLoad]
 
 
-@_closed
-class PromptTokens(TypedDict):
+class PromptTokens(Closed):
     """Of the tokens of the prompt, those that were not computed again."""
 
     cached_tokens: Count
 
 
-@_closed
-class Usage(TypedDict):
-    """Tokens."""
+class Usage(Closed):
+    """Counts of tokens."""
 
     prompt_tokens: Count
     completion_tokens: Count
@@ -73,32 +76,28 @@ class Usage(TypedDict):
     prompt_tokens_details: NotRequired[PromptTokens]
 
 
-@_closed
-class TopLogprob(TypedDict):
-    """A token that might have been, its bytes, and its natural logarithm of probability."""
+class TopLogprob(Closed):
+    """A token that might have been, its bytes, and the natural logarithm of its probability."""
 
     token: str
     bytes: list[Annotated[int, Field(ge=0, le=255)]]
     logprob: float
 
 
-@_closed
 class ChatLogprob(TopLogprob):
     """A sampled token, with the likeliest in its place."""
 
     top_logprobs: list[TopLogprob]
 
 
-@_closed
-class ChatLogprobs(TypedDict):
+class ChatLogprobs(Closed):
     """One entry for each sampled token."""
 
     content: list[ChatLogprob]
     refusal: None
 
 
-@_closed
-class TextLogprobs(TypedDict):
+class TextLogprobs(Closed):
     """Lists with one entry for each sampled token; offsets count characters of the answer."""
 
     tokens: list[str]
@@ -107,8 +106,7 @@ class TextLogprobs(TypedDict):
     text_offset: list[Count]
 
 
-@_closed
-class AssistantMessage(TypedDict):
+class AssistantMessage(Closed):
     """The turn that was generated."""
 
     role: Literal["assistant"]
@@ -116,113 +114,148 @@ class AssistantMessage(TypedDict):
     refusal: None
 
 
-@_closed
-class ChatChoice(TypedDict):
-    """One of `n` answers."""
-
-    index: Count
-    message: AssistantMessage
-    logprobs: ChatLogprobs | None
-    finish_reason: FinishReason
-
-
-@_closed
-class ChatCompletion(TypedDict):
-    """A whole chat answer."""
-
-    id: str
-    object: Literal["chat.completion"]
-    created: Count
-    model: str
-    choices: Annotated[list[ChatChoice], Field(min_length=1)]
-    usage: Usage
-
-
-@_closed
-class ChatDelta(TypedDict):
+class ChatDelta(Closed):
     """What a choice gained; the first has the role."""
 
     role: NotRequired[Literal["assistant"]]
     content: NotRequired[str]
 
 
-@_closed
-class ChatChunkChoice(TypedDict):
-    """A piece of one of `n` answers; the last piece has the reason."""
-
+class _ChatPiece(Closed):
     index: Count
-    delta: ChatDelta
     logprobs: ChatLogprobs | None
+
+
+class ChatChoice(_ChatPiece):
+    """One of `n` answers to a chat."""
+
+    message: AssistantMessage
+    finish_reason: FinishReason
+
+
+class ChatChunkChoice(_ChatPiece):
+    """A piece of one of `n` answers to a chat; the last piece has the reason."""
+
+    delta: ChatDelta
     finish_reason: FinishReason | None
 
 
-@_closed
-class ChatCompletionChunk(TypedDict):
-    """One frame of a chat answer that streams; with `usage`, the last, it has no choices."""
+class _TextPiece(Closed):
+    index: Count
+    text: str
+    logprobs: TextLogprobs | None
 
+
+class TextChoice(_TextPiece):
+    """The answer to one prompt, or one of `n`."""
+
+    finish_reason: FinishReason
+
+
+class TextChunkChoice(_TextPiece):
+    """A piece of the answer to one prompt; the last piece has the reason."""
+
+    finish_reason: FinishReason | None
+
+
+class _Head(Closed):
     id: str
-    object: Literal["chat.completion.chunk"]
     created: Count
     model: str
+
+
+class ChatCompletion(_Head):
+    """A whole chat answer."""
+
+    object: Literal["chat.completion"]
+    choices: Annotated[list[ChatChoice], Field(min_length=1)]
+    usage: Usage
+
+
+class ChatCompletionChunk(_Head):
+    """One frame of a chat answer that streams; with `usage`, the last, it has no choices."""
+
+    object: Literal["chat.completion.chunk"]
     choices: list[ChatChunkChoice]
     usage: NotRequired[Usage]
 
 
-@_closed
-class TextChoice(TypedDict):
-    """The answer to one prompt, or one of `n`."""
-
-    index: Count
-    text: str
-    logprobs: TextLogprobs | None
-    finish_reason: FinishReason
-
-
-@_closed
-class Completion(TypedDict):
+class Completion(_Head):
     """A whole text answer."""
 
-    id: str
     object: Literal["text_completion"]
-    created: Count
-    model: str
     choices: Annotated[list[TextChoice], Field(min_length=1)]
     usage: Usage
 
 
-@_closed
-class TextChunkChoice(TypedDict):
-    """A piece of the answer to one prompt; the last piece has the reason."""
-
-    index: Count
-    text: str
-    logprobs: TextLogprobs | None
-    finish_reason: FinishReason | None
-
-
-@_closed
-class CompletionChunk(TypedDict):
+class CompletionChunk(_Head):
     """One frame of a text answer that streams; with `usage`, the last, it has no choices."""
 
-    id: str
     object: Literal["text_completion"]
-    created: Count
-    model: str
     choices: list[TextChunkChoice]
     usage: NotRequired[Usage]
 
 
-@_closed
-class Limits(TypedDict):
-    """Sequences of one replica."""
+class _EngineHead(Open):
+    id: str
+    created: Count
+    model: str
+    usage: dict[str, Any]
+
+
+class _EnginePiece(Open):
+    index: Count
+    logprobs: dict[str, Any] | None
+    finish_reason: str | None
+
+
+class EngineTurn(Open):
+    """The turn that was generated: it may be a call of a tool."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+
+
+class EngineChatChoice(_EnginePiece):
+    """One of `n` answers to a chat."""
+
+    message: EngineTurn
+
+
+class EngineChatCompletion(_EngineHead):
+    """A whole chat answer of ours or of the engine's own server."""
+
+    object: Literal["chat.completion"]
+    choices: Annotated[list[EngineChatChoice], Field(min_length=1)]
+
+
+class EngineTextChoice(_EnginePiece):
+    """The answer to one prompt, or one of `n`."""
+
+    text: str
+
+
+class EngineCompletion(_EngineHead):
+    """A whole text answer of ours or of the engine's own server."""
+
+    object: Literal["text_completion"]
+    choices: Annotated[list[EngineTextChoice], Field(min_length=1)]
+
+
+EngineAnswer = dict[str, Any]
+"""What the engine's own server answers on its own routes, by the engine's documentation."""
+
+
+class Limits(Closed):
+    """How many sequences one replica runs at once, and how many wait."""
 
     max_running: Count
     max_queued: Count
 
 
-@_closed
-class ModelObject(TypedDict):
-    """One allowlisted model, and how it stands."""
+class ModelObject(Closed):
+    """One allowlisted model, or an adapter of one, and how it stands."""
 
     id: str
     object: Literal["model"]
@@ -254,16 +287,14 @@ class ModelObject(TypedDict):
     retry_in_seconds: NotRequired[Seconds]
 
 
-@_closed
-class ModelList(TypedDict):
+class ModelList(Closed):
     """The allowlist, in the order of the configuration, each model's adapters behind it."""
 
     object: Literal["list"]
     data: list[ModelObject]
 
 
-@_closed
-class Health(TypedDict):
+class Health(Closed):
     """How the server is; `model_id` is the default model, and `loaded` is about it."""
 
     status: ServerState
@@ -281,70 +312,9 @@ class Health(TypedDict):
     failed_models: NotRequired[list[str]]
 
 
-@_closed
-class StateEvent(TypedDict):
+class StateEvent(Closed):
     """One frame of `/v1/events`: the server, and each model that changed."""
 
     object: Literal["event"]
     server: Health
     models: list[ModelObject]
-
-
-# Where an engine's own server may answer: tool calls, reasoning, more reasons to finish.
-
-
-@_open
-class EngineMessageAnswer(TypedDict):
-    """The turn that was generated, with what the engine adds."""
-
-    role: Literal["assistant"]
-    content: str | None
-    refusal: str | None
-
-
-@_open
-class EngineChatChoice(TypedDict):
-    """One of `n` answers, with what the engine adds."""
-
-    index: Count
-    message: EngineMessageAnswer
-    logprobs: dict[str, Any] | None
-    finish_reason: str | None
-
-
-@_open
-class EngineChatCompletion(TypedDict):
-    """A whole chat answer of ours or of the engine's server."""
-
-    id: str
-    object: Literal["chat.completion"]
-    created: Count
-    model: str
-    choices: Annotated[list[EngineChatChoice], Field(min_length=1)]
-    usage: dict[str, Any]
-
-
-@_open
-class EngineTextChoice(TypedDict):
-    """The answer to one prompt, or one of `n`, with what the engine adds."""
-
-    index: Count
-    text: str
-    logprobs: dict[str, Any] | None
-    finish_reason: str | None
-
-
-@_open
-class EngineCompletion(TypedDict):
-    """A whole text answer of ours or of the engine's server."""
-
-    id: str
-    object: Literal["text_completion"]
-    created: Count
-    model: str
-    choices: Annotated[list[EngineTextChoice], Field(min_length=1)]
-    usage: dict[str, Any]
-
-
-EngineAnswer = dict[str, Any]
-"""What the engine's own server answers on its own routes, by the engine's documentation."""
