@@ -13,7 +13,7 @@ from deployments.app.messages import View
 from llm_serve.api.loading import Accepted, Loading
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, NotReady, QueueFull
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.residency import effects as fx
 from llm_serve.sampling import Sampling
 from tests.support.inprocess import echo
@@ -65,7 +65,7 @@ class _Handle:
     def options(self, **_: Any) -> _Handle:
         return self
 
-    def remote(self, job: Job) -> Any:
+    def remote(self, job: GenerationRequest) -> Any:
         return _Messages(self.messages)
 
 
@@ -97,8 +97,10 @@ def _gateway(link: _Link, *messages: bytes | BaseException, **model: Any) -> Any
     return HandleGateway(config, handles, link, admission, 0)  # type: ignore[arg-type]
 
 
-def _job(n: int = 1) -> Job:
-    return Job(id="x", kind="chat", model="echo/a", created=0, sampling=Sampling(), n=n)
+def _job(n: int = 1) -> GenerationRequest:
+    return GenerationRequest(
+        id="x", kind="chat", model="echo/a", created=0, sampling=Sampling(), n=n
+    )
 
 
 async def _waited(gateway: Any, hold_s: float | None) -> list[Loading]:

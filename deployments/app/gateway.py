@@ -21,7 +21,7 @@ from deployments.app.replica import STARTED
 from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from llm_serve.status import ModelStatus, ServerStatus
@@ -75,7 +75,7 @@ class HandleGateway:
             yield self.status()
 
     @contextmanager
-    def place(self, job: Job) -> Iterator[None]:
+    def place(self, job: GenerationRequest) -> Iterator[None]:
         """See Gateway. Raises QueueFull; Conflict while the server shuts down."""
         self._refuse_while_draining()
         admission = self._admission[job.model]
@@ -89,7 +89,9 @@ class HandleGateway:
                 self._link.report_soon()
             raise
 
-    async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
+    async def admit(
+        self, job: GenerationRequest, hold_s: float | None
+    ) -> AsyncGenerator[Loading, None]:
         """See Gateway. Asks the director only where the model is not ready."""
         self._refuse_while_draining()
         if self._link.may_send(job.model):
@@ -119,7 +121,7 @@ class HandleGateway:
             case _:
                 raise refusal(effect, job.model)
 
-    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
+    async def generate(self, job: GenerationRequest) -> AsyncGenerator[bytes, None]:
         """See Gateway. Raises QueueFull, EngineDied, Readmit and the model's own."""
         if not self._link.may_send(job.model):
             raise Readmit

@@ -24,7 +24,7 @@ from llm_serve.backends import create
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.generation.execution import run
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.models.footprint import estimate
 from llm_serve.progress import LoadProgress
 
@@ -80,7 +80,7 @@ class Model:
             if self._report.state == "failed":
                 await asyncio.Event().wait()
 
-    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
+    async def generate(self, job: GenerationRequest) -> AsyncGenerator[bytes, None]:
         """STARTED, then the encoded messages of `llm_serve.generation.execution.run`."""
         yield STARTED
         await asyncio.shield(self._loading)

@@ -1,1 +1,12 @@
-"""Wire formats and routes; imports no ray and no engine."""
+"""The routes of the server, over a `Gateway` to whatever runs the models. Runs in the ingress.
+
+- `app`: the routes, as a Starlette application; `middleware`: what holds for all of them.
+- `parsing/`: from the bytes of a body to a request for a replica; `schemas/`: the types of both ways.
+- `gateway`: the seam to what runs the models; `loading`: what it says of one that is not ready.
+- `hold_policy`: how long a request may wait for its model.
+- `answer`: what is answered, whole or streamed; `events`: the stream of what changes.
+- `views`: what `/healthz` and `/v1/models` show.
+
+Nothing here imports Ray or an engine. The answers themselves are written by the replica, in
+`llm_serve.generation`, and pass through as bytes.
+"""

@@ -1,4 +1,4 @@
-"""Answers: JSON, errors, and the one that runs a job while it watches client and clock."""
+"""Answers: JSON, errors, and the one that generates while it watches client and clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import Hold
 from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.wire import error_body, error_frame, to_json
 
 log = logging.getLogger("llm_serve.api")
@@ -49,16 +49,18 @@ def internal_error(scope: Scope) -> InternalError:
     return InternalError(f"An internal error; the server's log has it under {request_id}.")
 
 
-class JobAnswer(Response):
-    """Runs a job; a client that leaves cancels it, and so does the inference timeout.
+class GenerationAnswer(Response):
+    """Runs a request; a client that leaves cancels it, and so does the inference timeout.
 
     A stream whose model is loading opens as soon as the wait is accepted, and says where the load
     stands in comments, so that no client is left in silence.
     """
 
-    def __init__(self, gateway: Gateway, job: Job, hold: Hold, timeout_s: float) -> None:
+    def __init__(
+        self, gateway: Gateway, request: GenerationRequest, hold: Hold, timeout_s: float
+    ) -> None:
         self.gateway = gateway
-        self.job = job
+        self.request = request
         self.hold = hold
         self.timeout_s = timeout_s
         self.background = None
@@ -94,21 +96,21 @@ class JobAnswer(Response):
             await whole(scope, receive, send)
 
     async def _run(self, send: Send) -> Response | None:
-        """The answer of a job that does not stream; None once a stream was sent."""
+        """The answer of a request that does not stream; None once a stream was sent."""
         loop = asyncio.get_running_loop()
         hold_s = self.hold.seconds
         deadline = loop.time() + (hold_s or 0)
         with ExitStack() as kept:
             if hold_s is not None:
-                kept.enter_context(self.gateway.place(self.job))
+                kept.enter_context(self.gateway.place(self.request))
             while True:
                 left = None if hold_s is None else max(0.0, deadline - loop.time())
-                async with aclosing(self.gateway.admit(self.job, left)) as waits:
+                async with aclosing(self.gateway.admit(self.request, left)) as waits:
                     async for loading in waits:
-                        if self.job.stream:
+                        if self.request.stream:
                             await self._send(send, loading.comment())
                 try:
-                    with nullcontext() if hold_s is not None else self.gateway.place(self.job):
+                    with nullcontext() if hold_s is not None else self.gateway.place(self.request):
                         return await self._generate(send)
                 except Readmit:
                     continue
@@ -116,8 +118,8 @@ class JobAnswer(Response):
     async def _generate(self, send: Send) -> Response | None:
         clock = asyncio.timeout(self.timeout_s)
         try:
-            async with clock, aclosing(self.gateway.generate(self.job)) as messages:
-                if not self.job.stream:
+            async with clock, aclosing(self.gateway.generate(self.request)) as messages:
+                if not self.request.stream:
                     body = b"".join([message async for message in messages])
                     return Response(body, 200, self._more, media_type="application/json")
                 async for message in messages:
@@ -137,7 +139,7 @@ class JobAnswer(Response):
     async def _fail(self, error: ServeError, send: Send) -> Response | None:
         if not self._begun:
             return error_response(error, self._more)
-        await send_body(send, error_frame(error, self.job.path))
+        await send_body(send, error_frame(error, self.request.path))
         return None
 
     def _timed_out(self) -> InferenceTimeout:

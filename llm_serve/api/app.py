@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_serve.api import views
-from llm_serve.api.answer import JobAnswer, error_response, json_response, loading_response
+from llm_serve.api.answer import GenerationAnswer, error_response, json_response, loading_response
 from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
@@ -33,10 +33,10 @@ from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, RequestTimeout, ServeError, WrongMethod
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Parse = Callable[[Fields, Config], Job]
+Parse = Callable[[Fields, Config], GenerationRequest]
 
 
 def create_app(
@@ -84,9 +84,9 @@ def create_app(
             body = await read_body(request, config.server)
             fields = read_object(body)
             await asyncio.sleep(0)  # others' turn
-            job = parse(fields, config)
+            generation = parse(fields, config)
             hold = hold_for(request.headers, config.cold_start)
-            return JobAnswer(gateway, job, hold, config.server.inference_timeout_s)
+            return GenerationAnswer(gateway, generation, hold, config.server.inference_timeout_s)
 
         return endpoint
 

@@ -1,1 +1,6 @@
-"""One request to bytes: the job, its execution, its rendering. Runs in the replica."""
+"""One request from a prompt to bytes. Runs in a model's replica.
+
+- `request`: what crosses from the ingress, which makes it (`llm_serve.api.parsing`).
+- `execution`: prompts in, deltas of every sequence out, coalesced.
+- `render`: deltas to OpenAI's JSON and server-sent events.
+"""

@@ -1,4 +1,4 @@
-"""Runs one job on one backend: prompts times n sequences in, encoded bytes out.
+"""Runs one request on one backend: prompts times n sequences in, encoded bytes out.
 
 Messages are coalesced, never timed: each holds whatever is waiting at that moment.
 """
@@ -13,8 +13,8 @@ from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
-from llm_serve.generation.job import Job
 from llm_serve.generation.render import Renderer
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
@@ -22,28 +22,30 @@ _LONG_TEXT = 20_000
 """Characters above which tokenizing is moved off the event loop."""
 
 
-async def run(backend: Backend, job: Job, max_running: int) -> AsyncGenerator[bytes, None]:
-    """Yields SSE frames, or the one JSON body of a job that does not stream.
+async def run(
+    backend: Backend, request: GenerationRequest, max_running: int
+) -> AsyncGenerator[bytes, None]:
+    """Yields SSE frames, or the one JSON body of a request that does not stream.
 
     At most `max_running` of its sequences run at once; a request is no way past that limit.
 
     Raises ServeError before the first message; later it becomes an error frame, since the status
     line is gone. Closing the iterator aborts every sequence.
     """
-    if job.kind == "engine":
-        async for message in _by_engine(cast(EngineServer, backend), job):
+    if request.kind == "engine":
+        async for message in _by_engine(cast(EngineServer, backend), request):
             yield message
         return
-    prompts = await _encode(backend, job)
-    inputs = [prompt for prompt in prompts for _ in range(job.n)]
-    renderer = Renderer(job, sum(len(p.token_ids) for p in prompts), len(inputs))
+    prompts = await _encode(backend, request)
+    inputs = [prompt for prompt in prompts for _ in range(request.n)]
+    renderer = Renderer(request, sum(len(p.token_ids) for p in prompts), len(inputs))
     deltas = (
-        _one(backend, job, inputs[0])
+        _one(backend, request, inputs[0])
         if len(inputs) == 1
-        else _many(backend, job, inputs, max_running)
+        else _many(backend, request, inputs, max_running)
     )
     async with aclosing(deltas):
-        if not job.stream:
+        if not request.stream:
             async for batch in deltas:
                 for index, delta in batch:
                     renderer.add(index, delta)
@@ -63,26 +65,28 @@ async def run(backend: Backend, job: Job, max_running: int) -> AsyncGenerator[by
         yield renderer.end()
 
 
-async def _by_engine(backend: EngineServer, job: Job) -> AsyncGenerator[bytes, None]:
+async def _by_engine(
+    backend: EngineServer, request: GenerationRequest
+) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with aclosing(backend.serve(job.path, job.body)) as messages:
+    async with aclosing(backend.serve(request.path, request.body)) as messages:
         try:
             async for message in messages:
                 begun = True
                 yield message
         except ServeError as error:
-            if not (begun and job.stream):
+            if not (begun and request.stream):
                 raise
-            yield error_frame(error, job.path)
+            yield error_frame(error, request.path)
 
 
-async def _encode(backend: Backend, job: Job) -> list[Prompt]:
-    if job.kind == "chat":
-        if job.size > _LONG_TEXT:
-            return [await asyncio.to_thread(backend.encode_chat, list(job.messages))]
-        return [backend.encode_chat(list(job.messages))]
+async def _encode(backend: Backend, request: GenerationRequest) -> list[Prompt]:
+    if request.kind == "chat":
+        if request.size > _LONG_TEXT:
+            return [await asyncio.to_thread(backend.encode_chat, list(request.messages))]
+        return [backend.encode_chat(list(request.messages))]
     prompts = []
-    for prompt in job.prompts:
+    for prompt in request.prompts:
         if not isinstance(prompt, str):
             prompts.append(Prompt(prompt))
         elif len(prompt) > _LONG_TEXT:
@@ -93,33 +97,33 @@ async def _encode(backend: Backend, job: Job) -> list[Prompt]:
 
 
 async def _one(
-    backend: Backend, job: Job, prompt: Prompt
+    backend: Backend, request: GenerationRequest, prompt: Prompt
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
-    async with aclosing(backend.generate(prompt, job.sampling)) as deltas:
+    async with aclosing(backend.generate(prompt, request.sampling)) as deltas:
         try:
             async for delta in deltas:
                 yield [(0, delta)]
         except PromptTooLong as error:
-            raise _named(error, job) from None
+            raise _named(error, request) from None
 
 
 async def _many(
-    backend: Backend, job: Job, prompts: list[Prompt], max_running: int
+    backend: Backend, request: GenerationRequest, prompts: list[Prompt], max_running: int
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
     """Several sequences. With a seed, the i-th of a prompt's n samples takes seed + i."""
     ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
     places = asyncio.Semaphore(max_running)
 
     async def pump(index: int, prompt: Prompt) -> None:
-        sampling = job.sampling
+        sampling = request.sampling
         if sampling.seed is not None:
-            sampling = replace(sampling, seed=sampling.seed + index % job.n)
+            sampling = replace(sampling, seed=sampling.seed + index % request.n)
         try:
             async with places, aclosing(backend.generate(prompt, sampling)) as deltas:
                 async for delta in deltas:
                     ready.put_nowait((index, delta))
         except PromptTooLong as error:
-            ready.put_nowait(_named(error, job))
+            ready.put_nowait(_named(error, request))
         except ServeError as error:
             ready.put_nowait(error)
         except Exception as error:
@@ -148,6 +152,6 @@ async def _many(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _named(error: PromptTooLong, job: Job) -> PromptTooLong:
+def _named(error: PromptTooLong, request: GenerationRequest) -> PromptTooLong:
     """The error about the field that this route calls the prompt; a backend cannot know it."""
-    return PromptTooLong(error.message, param="messages" if job.kind == "chat" else "prompt")
+    return PromptTooLong(error.message, param="messages" if request.kind == "chat" else "prompt")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, FinishReason, TokenLogprob
 from llm_serve.wire import DONE, frame, to_json
 
@@ -29,20 +29,20 @@ def usage(
 
 
 class Renderer:
-    """Renders one job: deltas to frames while streaming, or one body at the end."""
+    """Renders one request: deltas to frames while streaming, or one body at the end."""
 
-    def __init__(self, job: Job, prompt_tokens: int, choices: int) -> None:
-        self.job = job
+    def __init__(self, request: GenerationRequest, prompt_tokens: int, choices: int) -> None:
+        self.request = request
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
         self.cached_tokens: int | None = None
-        self._chat = job.kind == "chat"
-        suffix = "" if not self._chat else ".chunk" if job.stream else ""
+        self._chat = request.kind == "chat"
+        suffix = "" if not self._chat else ".chunk" if request.stream else ""
         self._head = {
-            "id": job.id,
+            "id": request.id,
             "object": ("chat.completion" if self._chat else "text_completion") + suffix,
-            "created": job.created,
-            "model": job.answers_as,
+            "created": request.created,
+            "model": request.answers_as,
         }
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
@@ -76,7 +76,7 @@ class Renderer:
 
     def end(self) -> bytes:
         """The last frames: usage where it was asked for, and `[DONE]`."""
-        if not self.job.include_usage:
+        if not self.request.include_usage:
             return DONE
         total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return frame({**self._head, "choices": [], "usage": total}) + DONE
@@ -107,14 +107,14 @@ class Renderer:
     def _count(self, index: int, delta: Delta) -> None:
         self.completion_tokens += delta.tokens
         # Of a prompt's n samples the first counts, as `prompt_tokens` counts it once.
-        if delta.cached_tokens is not None and index % self.job.n == 0:
+        if delta.cached_tokens is not None and index % self.request.n == 0:
             self.cached_tokens = (self.cached_tokens or 0) + delta.cached_tokens
 
     def _frame(self, choices: list[dict[str, Any]]) -> bytes:
         return frame({**self._head, "choices": choices})
 
     def _rendered_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> Any:
-        if self.job.sampling.logprobs is None:
+        if self.request.sampling.logprobs is None:
             return None
         if self._chat:
             return {"content": [_chat_logprob(token) for token in tokens], "refusal": None}

@@ -16,8 +16,8 @@ from llm_serve.api.loading import Loading
 from llm_serve.api.schemas import answers as types
 from llm_serve.config import Config
 from llm_serve.errors import ServeError
-from llm_serve.generation.job import Job
 from llm_serve.generation.render import Renderer
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.progress import ModelInfo
 from llm_serve.sampling import Delta, Sampling, TokenLogprob
 from llm_serve.status import ModelStatus, ServerStatus
@@ -100,8 +100,10 @@ def test_whatever_is_generated_is_rendered_as_its_type(
 
     def renderer(stream: bool) -> Renderer:
         sampling = Sampling(logprobs=logprobs)
-        job = Job("x", kind, "m", 0, sampling, n=n, stream=stream, include_usage=usage)
-        return Renderer(job, 3, n)
+        request = GenerationRequest(
+            "x", kind, "m", 0, sampling, n=n, stream=stream, include_usage=usage
+        )
+        return Renderer(request, 3, n)
 
     streaming, whole = renderer(True), renderer(False)
     sent = b"".join(streaming.chunk(*piece) for piece in pieces) + streaming.end()

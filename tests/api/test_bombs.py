@@ -22,7 +22,7 @@ from llm_serve.api.parsing.parse import parse_for_engine
 from llm_serve.api.schemas.requests import MAX_ENTRIES, MAX_MESSAGES
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, RequestTimeout, UnsupportedParameter
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Guide, Sampling
 from tests.support.client import CHAT, TEXT, Api, check, refused, user
 from tests.support.inprocess import echo, serving
@@ -199,7 +199,7 @@ def test_a_null_member_is_still_absent_beside_an_unknown_one(api: Api) -> None:
     assert api.chat(**many, stop=None).status_code == 200
 
 
-def _engine_job(path: str, **fields: Any) -> Job:
+def _engine_request(path: str, **fields: Any) -> GenerationRequest:
     config = Config.model_validate({"models": [{"id": "v", "backend": "vllm"}]})
     need = {"/v1/responses": "responses", "/v1/embeddings": "embeddings"}.get(path, "tokenize")
     return parse_for_engine(path, need)(fields, config)
@@ -208,25 +208,25 @@ def _engine_job(path: str, **fields: Any) -> Job:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/tokenize", "/detokenize"])
 def test_a_stream_is_refused_where_there_is_none(path: str) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
-        _engine_job(path, input="a", stream=True)
+        _engine_request(path, input="a", stream=True)
     assert caught.value.param == "stream"
-    assert _engine_job(path, input="a", stream=False).stream is False
-    assert _engine_job("/v1/responses", input="a", stream=True).stream is True
+    assert _engine_request(path, input="a", stream=False).stream is False
+    assert _engine_request("/v1/responses", input="a", stream=True).stream is True
 
 
 def test_lists_that_the_engine_would_check_have_an_end() -> None:
     for long in ([0] * 5000, ["a"] * 5000, [{"content": [0] * 5000}], {"a": [[[0] * 5000]]}):
         with pytest.raises(InvalidRequest) as caught:
-            _engine_job("/v1/responses", input=long)
+            _engine_request("/v1/responses", input=long)
         assert caught.value.param == "input"
     tokens = [[7] * 5000] * 3
-    assert from_json(_engine_job("/v1/embeddings", input=tokens).body)["input"] == tokens
+    assert from_json(_engine_request("/v1/embeddings", input=tokens).body)["input"] == tokens
     with pytest.raises(InvalidRequest):
-        _engine_job("/v1/embeddings", input=["a"] * 5000)
+        _engine_request("/v1/embeddings", input=["a"] * 5000)
 
 
 @pytest.mark.parametrize(
-    "job",
+    "fields",
     [
         {"messages": ({"role": "user", "content": "\U0001f600" * 300_000},)},
         {"prompts": ((2**31,) * 300_000,)},
@@ -236,12 +236,12 @@ def test_lists_that_the_engine_would_check_have_an_end() -> None:
         {"sampling": Sampling(stop=("a" * 300_000,))},
         {"sampling": Sampling(guide=Guide("a" * 300_000))},
     ],
-    ids=lambda job: "-".join(job),
+    ids=lambda fields: "-".join(fields),
 )
-def test_the_size_of_a_job_counts_everything_in_bulk(job: dict[str, Any]) -> None:
+def test_the_size_of_a_job_counts_everything_in_bulk(fields: dict[str, Any]) -> None:
     """What is above 256 Ki goes by reference; by value Ray's messages end at 4 MiB."""
-    whole = Job(
-        **{"id": "x", "kind": "chat", "model": "m", "created": 0, "sampling": Sampling()} | job
+    whole = GenerationRequest(
+        **{"id": "x", "kind": "chat", "model": "m", "created": 0, "sampling": Sampling()} | fields
     )
     assert whole.size > 256 * 1024
     assert len(pickle.dumps(whole)) < 16 * whole.size

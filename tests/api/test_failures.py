@@ -18,8 +18,8 @@ from llm_serve.errors import (
     ServeError,
     UnsupportedParameter,
 )
-from llm_serve.generation.job import Job
 from llm_serve.generation.render import Renderer
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta
 from tests.support.client import Api, refused
 from tests.support.errors import every_error
@@ -113,8 +113,8 @@ class Raising(LocalGateway):
     error: BaseException
     after = 0
 
-    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
-        renderer = Renderer(job, 1, 1)
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
+        renderer = Renderer(request, 1, 1)
         for _ in range(self.after):
             yield renderer.chunk(0, Delta("a ", 1))
         raise self.error

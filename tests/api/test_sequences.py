@@ -13,7 +13,7 @@ from llm_serve.api.parsing.parse import parse_chat, parse_completion
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, QueueFull
 from llm_serve.generation.execution import run
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, Prompt, Sampling
 from tests.support.client import Api, refused, user
 from tests.support.inprocess import echo, serving
@@ -74,8 +74,8 @@ async def test_one_request_runs_no_more_at_once_than_a_model_does(
     max_running: int, most: int
 ) -> None:
     backend: Any = _Counting()
-    job = Job("x", "completion", "m", 0, Sampling(), prompts=("a",) * 4, n=3)
-    body = b"".join([message async for message in run(backend, job, max_running)])
+    request = GenerationRequest("x", "completion", "m", 0, Sampling(), prompts=("a",) * 4, n=3)
+    body = b"".join([message async for message in run(backend, request, max_running)])
     assert body.count(b'"ab"') == 12
     assert (backend.most, backend.running) == (most, 0)
 

@@ -13,7 +13,7 @@ from llm_serve.backends.base import Backend
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, LoadFailed, QueueFull
 from llm_serve.generation.execution import run
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.status import ModelStatus, ServerStatus, server_state
 
 
@@ -51,20 +51,22 @@ class LocalGateway:
         yield self.status()
 
     @contextmanager
-    def place(self, job: Job) -> Iterator[None]:
-        model = self.config.model(job.model)
+    def place(self, request: GenerationRequest) -> Iterator[None]:
+        model = self.config.model(request.model)
         assert model is not None
-        if self.inflight[job.model] + job.sequences > model.max_running + model.max_queued:
-            raise QueueFull(f"The queue of {job.model} is full.", retry_after_s=1)
-        self.inflight[job.model] += job.sequences
+        if self.inflight[request.model] + request.sequences > model.max_running + model.max_queued:
+            raise QueueFull(f"The queue of {request.model} is full.", retry_after_s=1)
+        self.inflight[request.model] += request.sequences
         try:
             yield
         finally:
-            self.inflight[job.model] -= job.sequences
+            self.inflight[request.model] -= request.sequences
 
-    async def admit(self, job: Job, hold_s: float | None) -> AsyncGenerator[Loading, None]:
+    async def admit(
+        self, request: GenerationRequest, hold_s: float | None
+    ) -> AsyncGenerator[Loading, None]:
         """Nothing loads after `start`, so a model is ready or it never will be."""
-        status = self.models[job.model]
+        status = self.models[request.model]
         if status.state == "failed":
             raise LoadFailed(status.error or "it failed to load", retry_after_s=60)
         nothing: tuple[Loading, ...] = ()
@@ -77,12 +79,12 @@ class LocalGateway:
     async def unload(self, model_id: str) -> None:
         raise Conflict("This server keeps every model loaded.")
 
-    async def generate(self, job: Job) -> AsyncGenerator[bytes, None]:
-        model = self.config.model(job.model)
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
+        model = self.config.model(request.model)
         assert model is not None
         async with (
-            self.places[job.model],
-            aclosing(run(self.backends[job.model], job, model.max_running)) as messages,
+            self.places[request.model],
+            aclosing(run(self.backends[request.model], request, model.max_running)) as messages,
         ):
             async for message in messages:
                 yield message

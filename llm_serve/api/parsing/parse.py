@@ -1,4 +1,4 @@
-"""From bytes to a `Job`, or to a 400 that names the field and the remedy.
+"""From bytes to a `GenerationRequest`, or to a 400 that names the field and the remedy.
 
 In two steps, `read_object` and the parser of a route, so that others get their turn between them:
 each may take some 20 ms (see `outline`).
@@ -27,7 +27,7 @@ from llm_serve.api.schemas.requests import (
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
-from llm_serve.generation.job import Job
+from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Guide, Sampling
 from llm_serve.wire import to_json
 
@@ -49,19 +49,19 @@ def read_object(body: bytes) -> Fields:
     return fields
 
 
-def parse_chat(fields: Fields, config: Config) -> Job:
-    """The job of `POST /v1/chat/completions`. Raises InvalidRequest and its children."""
+def parse_chat(fields: Fields, config: Config) -> GenerationRequest:
+    """The request of `POST /v1/chat/completions`. Raises InvalidRequest and its children."""
     model = _model_of(fields, config)
-    request = _validate(_chat_schema(model), fields)
-    if request.top_logprobs and not request.logprobs:
+    body = _validate(_chat_schema(model), fields)
+    if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
-    top = (request.top_logprobs or 0) if request.logprobs else None
-    max_tokens = request.max_completion_tokens or request.max_tokens
-    sampling = _sampling(request, model, top, max_tokens, request.guide())
-    if request.needs_engine() or not _rendered_here(model):
-        return _completed_by_engine(CHAT, fields, request, model, sampling)
-    messages = tuple(message.templated() for message in request.messages)
-    return _rendered("chat", request, model, sampling, messages=messages)
+    top = (body.top_logprobs or 0) if body.logprobs else None
+    max_tokens = body.max_completion_tokens or body.max_tokens
+    sampling = _sampling(body, model, top, max_tokens, body.guide())
+    if body.needs_engine() or not _rendered_here(model):
+        return _completed_by_engine(CHAT, fields, body, model, sampling)
+    messages = tuple(message.templated() for message in body.messages)
+    return _rendered("chat", body, model, sampling, messages=messages)
 
 
 def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
@@ -71,28 +71,28 @@ def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
     return GuidedChatRequest if capabilities.response_format else ChatRequest
 
 
-def parse_completion(fields: Fields, config: Config) -> Job:
-    """The job of `POST /v1/completions`. Raises InvalidRequest and its children."""
+def parse_completion(fields: Fields, config: Config) -> GenerationRequest:
+    """The request of `POST /v1/completions`. Raises InvalidRequest and its children."""
     model = _model_of(fields, config)
     extended = CAPABILITIES[model.backend].extensions
-    request = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
-    if request.echo:
+    body = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
+    if body.echo:
         _need(model, "echo")
-    if request.best_of is not None and request.best_of != request.n:
+    if body.best_of is not None and body.best_of != body.n:
         raise UnsupportedParameter(
             "best_of other than n is not supported; ask for n answers.", param="best_of"
         )
-    sampling = _sampling(request, model, request.logprobs, request.max_tokens)
-    prompts = request.prompts()
-    if request.needs_engine() or not _rendered_here(model):
-        return _completed_by_engine(TEXT, fields, request, model, sampling, len(prompts))
-    return _rendered("completion", request, model, sampling, prompts=prompts)
+    sampling = _sampling(body, model, body.logprobs, body.max_tokens)
+    prompts = body.prompts()
+    if body.needs_engine() or not _rendered_here(model):
+        return _completed_by_engine(TEXT, fields, body, model, sampling, len(prompts))
+    return _rendered("completion", body, model, sampling, prompts=prompts)
 
 
-def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], Job]:
+def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], GenerationRequest]:
     """The parser of a route that engines with a server of their own answer."""
 
-    def parse(fields: Fields, config: Config) -> Job:
+    def parse(fields: Fields, config: Config) -> GenerationRequest:
         model = _model_of(fields, config)
         if not getattr(CAPABILITIES[model.backend], capability):
             raise UnsupportedParameter(
@@ -115,16 +115,16 @@ def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], J
 
 def _rendered(
     kind: Literal["chat", "completion"],
-    request: Sampled,
+    body: Sampled,
     model: ModelConfig,
     sampling: Sampling,
     *,
     messages: tuple[dict[str, str], ...] = (),
     prompts: tuple[str | tuple[int, ...], ...] = (),
-) -> Job:
-    """A job whose answer our renderer writes. Raises InvalidRequest where it can never run."""
-    options = request.stream_options
-    job = Job(
+) -> GenerationRequest:
+    """A request whose answer our renderer writes. Raises InvalidRequest where it can never run."""
+    options = body.stream_options
+    request = GenerationRequest(
         id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{_new_id()}",
         kind=kind,
         model=model.id,
@@ -132,47 +132,47 @@ def _rendered(
         sampling=sampling,
         messages=messages,
         prompts=prompts,
-        n=request.n,
-        stream=request.stream,
+        n=body.n,
+        stream=body.stream,
         include_usage=options is not None and options.include_usage,
     )
-    return _bounded(job, model)
+    return _bounded(request, model)
 
 
 def _completed_by_engine(
     path: str,
     fields: Fields,
-    request: Sampled,
+    body: Sampled,
     model: ModelConfig,
     sampling: Sampling,
     inputs: int = 1,
-) -> Job:
-    """A job that the engine's own server answers: the request as it came, with what is decided
+) -> GenerationRequest:
+    """A request that the engine's own server answers: the request as it came, with what is decided
     here filled in. Raises InvalidRequest where it can never run."""
-    job_id = _new_id()
+    request_id = _new_id()
     decided = {
-        "request_id": job_id,
+        "request_id": request_id,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_completion_tokens" if path == CHAT else "max_tokens": sampling.max_tokens,
     }
-    body = {**fields, **decided}
-    job = _by_engine(job_id, path, body, model, sampling, request.stream, request.n, inputs)
-    return _bounded(job, model)
+    sent = {**fields, **decided}
+    request = _by_engine(request_id, path, sent, model, sampling, body.stream, body.n, inputs)
+    return _bounded(request, model)
 
 
 def _by_engine(
-    job_id: str,
+    request_id: str,
     path: str,
-    body: Fields,
+    sent: Fields,
     model: ModelConfig,
     sampling: Sampling,
     stream: bool,
     n: int = 1,
     inputs: int = 1,
-) -> Job:
-    return Job(
-        id=job_id,
+) -> GenerationRequest:
+    return GenerationRequest(
+        id=request_id,
         kind="engine",
         model=model.id,
         created=int(time.time()),
@@ -180,7 +180,7 @@ def _by_engine(
         n=n,
         stream=stream,
         path=path,
-        body=to_json({**body, "model": sampling.adapter or model.id}),
+        body=to_json({**sent, "model": sampling.adapter or model.id}),
         inputs=inputs,
     )
 
@@ -194,17 +194,17 @@ def _rendered_here(model: ModelConfig) -> bool:
     return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
 
 
-def _bounded(job: Job, model: ModelConfig) -> Job:
-    """The job, where it can ever run. Raises InvalidRequest."""
+def _bounded(request: GenerationRequest, model: ModelConfig) -> GenerationRequest:
+    """The request, where it can ever run. Raises InvalidRequest."""
     most = model.max_running + model.max_queued
-    if job.sequences > most:
-        param = "prompt" if job.n <= most else "n"
+    if request.sequences > most:
+        param = "prompt" if request.n <= most else "n"
         raise InvalidRequest(
-            f"{param}: {job.sequences} answers (n times prompts) are more than {model.id} runs "
+            f"{param}: {request.sequences} answers (n times prompts) are more than {model.id} runs "
             f"and queues, which is {most}; split the request, or raise max_queued.",
             param=param,
         )
-    return job
+    return request
 
 
 def _check_lists(name: str, value: Any, tokens: bool) -> None:
@@ -251,47 +251,47 @@ def find_model(model_id: str | None, config: Config, param: str = "model") -> Mo
 
 
 def _sampling(
-    request: Sampled,
+    body: Sampled,
     model: ModelConfig,
     top_logprobs: int | None,
     max_tokens: int | None,
     guide: Guide | None = None,
 ) -> Sampling:
     """How each sequence is sampled. Raises InvalidRequest, also for what the model cannot do."""
-    if request.stream_options is not None and not request.stream:
+    if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
     used = {
-        "n": request.n != 1,
-        "seed": request.seed is not None,
-        "presence_penalty": request.presence_penalty != 0,
-        "frequency_penalty": request.frequency_penalty != 0,
-        "logit_bias": bool(request.logit_bias),
-        "top_k": bool(request.top_k),
-        "min_p": bool(request.min_p),
+        "n": body.n != 1,
+        "seed": body.seed is not None,
+        "presence_penalty": body.presence_penalty != 0,
+        "frequency_penalty": body.frequency_penalty != 0,
+        "logit_bias": bool(body.logit_bias),
+        "top_k": bool(body.top_k),
+        "min_p": bool(body.min_p),
         "logprobs": top_logprobs is not None,
         "top_logprobs": bool(top_logprobs),
     }
     for name, is_used in used.items():
         if is_used:
             _need(model, name)
-    stop = request.stop or ()
+    stop = body.stop or ()
     defaults = model.defaults
     return Sampling(
-        temperature=defaults.temperature if request.temperature is None else request.temperature,
-        top_p=defaults.top_p if request.top_p is None else request.top_p,
-        top_k=request.top_k or 0,
-        min_p=request.min_p or 0.0,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias=_logit_bias(request.logit_bias or {}),
-        seed=request.seed,
+        temperature=defaults.temperature if body.temperature is None else body.temperature,
+        top_p=defaults.top_p if body.top_p is None else body.top_p,
+        top_k=body.top_k or 0,
+        min_p=body.min_p or 0.0,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        logit_bias=_logit_bias(body.logit_bias or {}),
+        seed=body.seed,
         max_tokens=max_tokens or defaults.max_tokens,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logprobs=top_logprobs,
-        ignore_eos=request.ignore_eos,
+        ignore_eos=body.ignore_eos,
         guide=guide,
-        whole=not request.stream,
-        adapter=request.model if request.model != model.id else None,
+        whole=not body.stream,
+        adapter=body.model if body.model != model.id else None,
     )
 
 

@@ -1,1 +1,8 @@
-"""What a request may be and what an answer is: pydantic models, jobs, the OpenAPI document."""
+"""What a body may be and what an answer is, as types; `/openapi.json` is generated from them.
+
+- `requests`: the bodies of the guide's routes and OpenAI's.
+- `engine_requests`: those of a model whose engine brings a server of its own.
+- `answers`: every JSON object that is answered, one frame of a stream included.
+- `operations`: the table of routes, which of these each takes and answers.
+- `openapi`: the document.
+"""

@@ -9,7 +9,7 @@ from llm_serve.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class GenerationRequest:
     """One request. `prompts` has texts or token ids; a chat has `messages` instead. What the
     engine's own server answers has `path` and `body`, its JSON."""
 
