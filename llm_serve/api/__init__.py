@@ -1,7 +1,8 @@
 """The routes of the server, over a `Gateway` to whatever runs the models. Runs in the ingress.
 
 - `app`: the routes, as a Starlette application; `middleware`: what holds for all of them.
-- `parsing/`: from the bytes of a body to a request for a replica; `schemas/`: the types of both ways.
+- `parsing/`: from the bytes of a body to a request for a replica.
+- `schemas/`: the types of bodies and answers, and the table of routes.
 - `gateway`: the seam to what runs the models; `loading`: what it says of one that is not ready.
 - `hold_policy`: how long a request may wait for its model.
 - `answer`: what is answered, whole or streamed; `events`: the stream of what changes.

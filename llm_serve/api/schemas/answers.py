@@ -67,7 +67,7 @@ class PromptTokens(Closed):
     cached_tokens: Count
 
 
-class Usage(Closed):
+class CompletionUsage(Closed):
     """Counts of tokens."""
 
     prompt_tokens: Count
@@ -169,7 +169,7 @@ class ChatCompletion(_Head):
 
     object: Literal["chat.completion"]
     choices: Annotated[list[ChatChoice], Field(min_length=1)]
-    usage: Usage
+    usage: CompletionUsage
 
 
 class ChatCompletionChunk(_Head):
@@ -177,7 +177,7 @@ class ChatCompletionChunk(_Head):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChatChunkChoice]
-    usage: NotRequired[Usage]
+    usage: NotRequired[CompletionUsage]
 
 
 class Completion(_Head):
@@ -185,7 +185,7 @@ class Completion(_Head):
 
     object: Literal["text_completion"]
     choices: Annotated[list[TextChoice], Field(min_length=1)]
-    usage: Usage
+    usage: CompletionUsage
 
 
 class CompletionChunk(_Head):
@@ -193,7 +193,7 @@ class CompletionChunk(_Head):
 
     object: Literal["text_completion"]
     choices: list[TextChunkChoice]
-    usage: NotRequired[Usage]
+    usage: NotRequired[CompletionUsage]
 
 
 class _EngineHead(Open):
