@@ -44,7 +44,7 @@ class Sampling:
     logprobs: int | None = None
     ignore_eos: bool = False
     guide: Guide | None = None
-    whole: bool = False
+    final_only: bool = False
     """Nobody reads before the end: an engine may give everything at once."""
     adapter: str | None = None
     """The LoRA adapter to sample from; None is the model itself."""

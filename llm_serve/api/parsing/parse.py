@@ -290,7 +290,7 @@ def _sampling(
         logprobs=top_logprobs,
         ignore_eos=body.ignore_eos,
         guide=guide,
-        whole=not body.stream,
+        final_only=not body.stream,
         adapter=body.model if body.model != model.id else None,
     )
 

@@ -105,7 +105,7 @@ class Engine:
             frozenset() if sampling.ignore_eos else self._eos,
             sink,
             asyncio.get_running_loop(),
-            silent=sampling.whole and not sampling.stop,
+            silent=sampling.final_only and not sampling.stop,
         )
         self._requests[sequence] = request
         self._inbox.put(lambda: self._scheduler.add(sequence))

@@ -240,7 +240,7 @@ class VllmBackend:
             vocabulary=self._engine.model_config.get_vocab_size(),
         )
         # Steps that nobody reads cost this process a turn each; a stop string is looked for here.
-        whole = sampling.whole and not sampling.stop
+        whole = sampling.final_only and not sampling.stop
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
