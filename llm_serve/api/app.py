@@ -18,7 +18,7 @@ from llm_serve.api.answer import GenerationAnswer, error_response, json_response
 from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
-from llm_serve.api.middleware import Edge, RequestIds
+from llm_serve.api.middleware import AccessControl, RequestIds
 from llm_serve.api.parsing.body import read_body
 from llm_serve.api.parsing.parse import (
     Fields,
@@ -106,7 +106,7 @@ def create_app(
     middleware = [
         Middleware(RequestIds),
         Middleware(
-            Edge,
+            AccessControl,
             keys=keys,
             origins=config.server.cors_origins,
             bind=bind,

@@ -49,7 +49,7 @@ class RequestIds:
         await self.app(scope, receive, send_with_id)
 
 
-class Edge:
+class AccessControl:
     """Keeps strangers out and tracebacks in. Needs RequestIds around it.
 
     `bind` is the address on which the server listens, None where that is not known. `hosts` are the
