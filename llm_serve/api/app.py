@@ -19,15 +19,10 @@ from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import AccessControl, RequestIds
+from llm_serve.api.parsing.allowlist import Fields, find_model
 from llm_serve.api.parsing.body import read_body
-from llm_serve.api.parsing.parse import (
-    Fields,
-    find_model,
-    parse_chat,
-    parse_completion,
-    parse_for_engine,
-    read_object,
-)
+from llm_serve.api.parsing.by_engine import parse_for_engine
+from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.backends import CAPABILITIES

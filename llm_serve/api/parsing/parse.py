@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from llm_serve.api.parsing.allowlist import Fields, model_of
+from llm_serve.api.parsing.by_engine import (
+    CHAT,
+    TEXT,
+    completed_by_engine,
+    rendered_here,
+)
 from llm_serve.api.parsing.refusal import refusal
 from llm_serve.api.schemas.engine_requests import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.schemas.requests import (
-    MAX_MESSAGES,
     Chat,
     ChatRequest,
     CompletionRequest,
@@ -25,17 +30,12 @@ from llm_serve.api.schemas.requests import (
     Sampled,
 )
 from llm_serve.backends import CAPABILITIES
-from llm_serve.config import Config, ModelConfig, VllmEngine
-from llm_serve.errors import InvalidRequest, UnknownModel, UnsupportedParameter
+from llm_serve.config import Config, ModelConfig
+from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Guide, Sampling
-from llm_serve.wire import to_json
 
-Fields = dict[str, Any]
-"""The members of a body."""
 _Request = TypeVar("_Request", bound=Sampled)
-CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-_STREAMED = ("/v1/responses", "/v1/messages")
 
 
 def read_object(body: bytes) -> Fields:
@@ -51,17 +51,19 @@ def read_object(body: bytes) -> Fields:
 
 def parse_chat(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /v1/chat/completions`. Raises InvalidRequest and its children."""
-    model = _model_of(fields, config)
+    model = model_of(fields, config)
     body = _validate(_chat_schema(model), fields)
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
     top = (body.top_logprobs or 0) if body.logprobs else None
     max_tokens = body.max_completion_tokens or body.max_tokens
     sampling = _sampling(body, model, top, max_tokens, body.guide())
-    if body.needs_engine() or not _rendered_here(model):
-        return _completed_by_engine(CHAT, fields, body, model, sampling)
-    messages = tuple(message.templated() for message in body.messages)
-    return _rendered("chat", body, model, sampling, messages=messages)
+    if body.needs_engine() or not rendered_here(model):
+        request = completed_by_engine(CHAT, fields, body, model, sampling)
+    else:
+        messages = tuple(message.templated() for message in body.messages)
+        request = _rendered("chat", body, model, sampling, messages=messages)
+    return _bounded(request, model)
 
 
 def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
@@ -73,7 +75,7 @@ def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
 
 def parse_completion(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /v1/completions`. Raises InvalidRequest and its children."""
-    model = _model_of(fields, config)
+    model = model_of(fields, config)
     extended = CAPABILITIES[model.backend].extensions
     body = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
     if body.echo:
@@ -84,33 +86,11 @@ def parse_completion(fields: Fields, config: Config) -> GenerationRequest:
         )
     sampling = _sampling(body, model, body.logprobs, body.max_tokens)
     prompts = body.prompts()
-    if body.needs_engine() or not _rendered_here(model):
-        return _completed_by_engine(TEXT, fields, body, model, sampling, len(prompts))
-    return _rendered("completion", body, model, sampling, prompts=prompts)
-
-
-def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], GenerationRequest]:
-    """The parser of a route that engines with a server of their own answer."""
-
-    def parse(fields: Fields, config: Config) -> GenerationRequest:
-        model = _model_of(fields, config)
-        if not getattr(CAPABILITIES[model.backend], capability):
-            raise UnsupportedParameter(
-                f"{path} is not supported by the {model.backend} backend of {model.id}; "
-                f"GET /v1/models/{model.id} lists what is.",
-                param="model",
-            )
-        stream = fields.get("stream")
-        if stream is not None and not isinstance(stream, bool):
-            raise InvalidRequest("stream: Input should be a valid boolean.", param="stream")
-        if stream and path not in _STREAMED:
-            raise UnsupportedParameter(f"{path} has no stream; leave it out.", param="stream")
-        for name, value in fields.items():
-            _check_lists(name, value, tokens=path not in _STREAMED)
-        sampling = Sampling(adapter=_adapter(fields, model))
-        return _by_engine(_new_id(), path, fields, model, sampling, bool(stream))
-
-    return parse
+    if body.needs_engine() or not rendered_here(model):
+        request = completed_by_engine(TEXT, fields, body, model, sampling, len(prompts))
+    else:
+        request = _rendered("completion", body, model, sampling, prompts=prompts)
+    return _bounded(request, model)
 
 
 def _rendered(
@@ -122,10 +102,10 @@ def _rendered(
     messages: tuple[dict[str, str], ...] = (),
     prompts: tuple[str | tuple[int, ...], ...] = (),
 ) -> GenerationRequest:
-    """A request whose answer our renderer writes. Raises InvalidRequest where it can never run."""
+    """A request whose answer our renderer writes."""
     options = body.stream_options
-    request = GenerationRequest(
-        id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{_new_id()}",
+    return GenerationRequest(
+        id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{uuid.uuid4().hex}",
         kind=kind,
         model=model.id,
         created=int(time.time()),
@@ -136,62 +116,6 @@ def _rendered(
         stream=body.stream,
         include_usage=options is not None and options.include_usage,
     )
-    return _bounded(request, model)
-
-
-def _completed_by_engine(
-    path: str,
-    fields: Fields,
-    body: Sampled,
-    model: ModelConfig,
-    sampling: Sampling,
-    inputs: int = 1,
-) -> GenerationRequest:
-    """A request that the engine's own server answers: the request as it came, with what is decided
-    here filled in. Raises InvalidRequest where it can never run."""
-    request_id = _new_id()
-    decided = {
-        "request_id": request_id,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_completion_tokens" if path == CHAT else "max_tokens": sampling.max_tokens,
-    }
-    sent = {**fields, **decided}
-    request = _by_engine(request_id, path, sent, model, sampling, body.stream, body.n, inputs)
-    return _bounded(request, model)
-
-
-def _by_engine(
-    request_id: str,
-    path: str,
-    sent: Fields,
-    model: ModelConfig,
-    sampling: Sampling,
-    stream: bool,
-    n: int = 1,
-    inputs: int = 1,
-) -> GenerationRequest:
-    return GenerationRequest(
-        id=request_id,
-        kind="engine",
-        model=model.id,
-        created=int(time.time()),
-        sampling=sampling,
-        n=n,
-        stream=stream,
-        path=path,
-        body=to_json({**sent, "model": sampling.adapter or model.id}),
-        inputs=inputs,
-    )
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def _rendered_here(model: ModelConfig) -> bool:
-    """Whether nothing in the model's engine section changes how plain answers look."""
-    return not isinstance(model.engine, VllmEngine) or not model.engine.shapes_answers
 
 
 def _bounded(request: GenerationRequest, model: ModelConfig) -> GenerationRequest:
@@ -205,49 +129,6 @@ def _bounded(request: GenerationRequest, model: ModelConfig) -> GenerationReques
             param=param,
         )
     return request
-
-
-def _check_lists(name: str, value: Any, tokens: bool) -> None:
-    """Raises InvalidRequest for a long list in a field that the engine checks, which collects every
-    error in it. `tokens`: a list of token ids may be longer."""
-    rest = [value]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, list):
-            if len(value) > MAX_MESSAGES and not (tokens and set(map(type, value)) == {int}):
-                raise InvalidRequest(
-                    f"{name}: List should have at most {MAX_MESSAGES} items, not {len(value)}.",
-                    param=name[:200],
-                )
-            rest.extend(v for v in value if isinstance(v, list | dict))
-        elif isinstance(value, dict):
-            rest.extend(v for v in value.values() if isinstance(v, list | dict))
-
-
-def _model_of(fields: Fields, config: Config) -> ModelConfig:
-    """The model that a request names. Raises UnknownModel, InvalidRequest."""
-    name = fields.get("model")
-    if name is not None and not isinstance(name, str):
-        raise InvalidRequest("model: Input should be a valid string.", param="model")
-    return find_model(name, config)
-
-
-def _adapter(fields: Fields, model: ModelConfig) -> str | None:
-    name = fields.get("model")
-    return name if any(name == adapter.id for adapter in model.adapters) else None
-
-
-def find_model(model_id: str | None, config: Config, param: str = "model") -> ModelConfig:
-    """The allowlisted model, the first one for None. Raises UnknownModel, about `param`."""
-    if model_id is None:
-        return config.default_model
-    model = config.model(model_id)
-    if model is None:
-        known = ", ".join(m.id for m in config.models[:20])
-        raise UnknownModel(
-            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param=param
-        )
-    return model
 
 
 def _sampling(
