@@ -44,6 +44,8 @@ class Renderer:
             "created": request.created,
             "model": request.answers_as,
         }
+        self._member = "text" if not self._chat else "delta" if request.stream else "message"
+        """Of a choice: what was said."""
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
         self._finish: list[FinishReason | None] = [None] * choices
@@ -51,28 +53,16 @@ class Renderer:
         self._begun = [False] * choices
 
     def chunk(self, index: int, delta: Delta) -> bytes:
-        """The frames of one delta; the first of a chat's choice carries the role."""
+        """The frame of one delta; the first of a chat's choice carries the role."""
         self._count(index, delta)
-        logprobs = self._rendered_logprobs(index, delta.logprobs)
-        if not self._chat:
-            choice = {
-                "index": index,
-                "text": delta.text,
-                "logprobs": logprobs,
-                "finish_reason": delta.finish_reason,
-            }
-            return self._frame([choice])
-        content: dict[str, Any] = {"content": delta.text} if delta.text else {}
-        if not self._begun[index]:
-            self._begun[index] = True
-            content = {"role": "assistant", "content": delta.text}
-        choice = {
-            "index": index,
-            "delta": content,
-            "logprobs": logprobs,
-            "finish_reason": delta.finish_reason,
-        }
-        return self._frame([choice])
+        said: Any = delta.text
+        if self._chat:
+            said = {"content": delta.text} if delta.text else {}
+            if not self._begun[index]:
+                self._begun[index] = True
+                said = {"role": "assistant", "content": delta.text}
+        choice = self._choice(index, said, delta.logprobs, delta.finish_reason)
+        return frame({**self._head, "choices": [choice]})
 
     def end(self) -> bytes:
         """The last frames: usage where it was asked for, and `[DONE]`."""
@@ -92,26 +82,32 @@ class Renderer:
         """The whole answer."""
         choices = []
         for index, texts in enumerate(self._texts):
-            text = "".join(texts)
-            choice: dict[str, Any] = {"index": index}
+            said: Any = "".join(texts)
             if self._chat:
-                choice["message"] = {"role": "assistant", "content": text, "refusal": None}
-            else:
-                choice["text"] = text
-            choice["logprobs"] = self._rendered_logprobs(index, self._logprobs[index])
-            choice["finish_reason"] = self._finish[index]
-            choices.append(choice)
+                said = {"role": "assistant", "content": said, "refusal": None}
+            choices.append(self._choice(index, said, self._logprobs[index], self._finish[index]))
         total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return to_json({**self._head, "choices": choices, "usage": total})
+
+    def _choice(
+        self,
+        index: int,
+        said: Any,
+        logprobs: Iterable[TokenLogprob],
+        finish_reason: FinishReason | None,
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            self._member: said,
+            "logprobs": self._rendered_logprobs(index, logprobs),
+            "finish_reason": finish_reason,
+        }
 
     def _count(self, index: int, delta: Delta) -> None:
         self.completion_tokens += delta.tokens
         # Of a prompt's n samples the first counts, as `prompt_tokens` counts it once.
         if delta.cached_tokens is not None and index % self.request.n == 0:
             self.cached_tokens = (self.cached_tokens or 0) + delta.cached_tokens
-
-    def _frame(self, choices: list[dict[str, Any]]) -> bytes:
-        return frame({**self._head, "choices": choices})
 
     def _rendered_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> Any:
         if self.request.sampling.logprobs is None:
