@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from llm_serve.api.app import create_app
 from llm_serve.api.parsing.by_engine import parse_for_engine
 from llm_serve.api.parsing.outline import MAX_MARKS, MAX_OBJECTS, Outline
-from llm_serve.api.schemas.requests import MAX_ENTRIES, MAX_MESSAGES
+from llm_serve.api.schemas.values import MAX_ENTRIES, MAX_MESSAGES
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, RequestTimeout, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest

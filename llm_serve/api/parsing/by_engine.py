@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llm_serve.api.parsing.allowlist import Fields, model_of
-from llm_serve.api.schemas.requests import MAX_MESSAGES, Sampled
+from llm_serve.api.schemas.requests import Sampled
+from llm_serve.api.schemas.values import MAX_MESSAGES
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnsupportedParameter

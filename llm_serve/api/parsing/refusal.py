@@ -6,7 +6,7 @@ import re
 
 from pydantic import ValidationError
 
-from llm_serve.api.schemas.requests import BRANCHES
+from llm_serve.api.schemas.values import BRANCHES
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 
 _OPENAI_ONLY = frozenset(

@@ -1,5 +1,6 @@
 """What a body may be and what an answer is, as types; `/openapi.json` is generated from them.
 
+- `values`: bounded values, and unions that are told apart by a look.
 - `requests`: the bodies of the guide's routes and OpenAI's.
 - `engine_requests`: those of a model whose engine brings a server of its own.
 - `answers`: every JSON object that is answered, one frame of a stream included.

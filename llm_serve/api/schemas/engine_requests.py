@@ -12,18 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
 from llm_serve.api.schemas.requests import (
-    TEXT,
-    TOOL,
     Body,
     Chat,
     ChatRequest,
     CompletionRequest,
-    Few,
     StreamOptions,
-    TextOrList,
-    TokenIds,
     Turn,
 )
+from llm_serve.api.schemas.values import TEXT, TOOL, Few, TextOrList, TokenIds
 
 
 class _Open(BaseModel):

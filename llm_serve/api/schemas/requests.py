@@ -4,9 +4,6 @@ A field that has no effect on the answer (an identifier, say) is accepted. One t
 something which cannot be done is refused by name: by the model's capabilities in
 `llm_serve.api.parsing.parse`, or here where no backend has it. Nothing is ignored. `null` means
 "left out", as with OpenAI.
-
-A list is given up at its first wrong entry and ends at a length, and so does an object: to collect
-every error of a large one would stop the other streams (see `llm_serve.api.parsing.outline`).
 """
 
 from __future__ import annotations
@@ -14,103 +11,26 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, model_validator
 
+from llm_serve.api.schemas.values import (
+    JSON,
+    MAX_MESSAGES,
+    SCHEMA,
+    TEXT,
+    Few,
+    FewKeys,
+    LogitBias,
+    Off,
+    PromptInput,
+    Stop,
+    TextOrList,
+    by_type,
+)
 from llm_serve.sampling import Guide
 
-MAX_MESSAGES = 2048
-MAX_ENTRIES = 1024
-"""Of a list or an object that is no conversation and no prompt."""
-MAX_TOKENS = 8192  # the guide's upper end of max_tokens and max_completion_tokens
-
-_Value = TypeVar("_Value")
-
-
-def _bool_only(value: Any) -> Any:
-    """Python holds 0 for equal to False, and so does pydantic's `Literal[False]`."""
-    if not isinstance(value, bool):
-        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
-    return value
-
-
-def _few(value: Any) -> Any:
-    """Before the entries are looked at; pydantic counts them afterwards."""
-    if isinstance(value, dict) and len(value) > MAX_ENTRIES:
-        raise PydanticCustomError(
-            "too_long",
-            "Dictionary should have at most {most} items, not {count}",
-            {"most": MAX_ENTRIES, "count": len(value)},
-        )
-    return value
-
-
-Off = Annotated[Literal[False], BeforeValidator(_bool_only)]
-Few = Annotated[_Value, Field(max_length=MAX_ENTRIES, fail_fast=True)]
-FewKeys = Annotated[dict[str, _Value], Field(max_length=MAX_ENTRIES), BeforeValidator(_few)]
-LogitBias = Annotated[float, Field(ge=-100, le=100)]
-TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=131_072, fail_fast=True)]
-
-# A value of several kinds is a union whose branch is chosen by a look at the value, so that what is
-# wrong is said of that branch alone. pydantic puts the branch's tag into the error's location.
-TEXT, TEXTS, TOKENS, MANY = Tag("(text)"), Tag("(texts)"), Tag("(tokens)"), Tag("(many)")
-JSON, SCHEMA, TOOL = Tag("(json)"), Tag("(schema)"), Tag("(tool)")
-BRANCHES = frozenset(tag.tag for tag in (TEXT, TEXTS, TOKENS, MANY, JSON, SCHEMA, TOOL))
-"""Parts of an error's location that are no field."""
-
-
-def _by_kind(value: Any) -> str | None:
-    """The branch of a value that is a text or a list of something."""
-    if isinstance(value, str):
-        return TEXT.tag
-    return MANY.tag if isinstance(value, list) else None
-
-
-def _by_first(prompt: Any) -> str | None:
-    """The branch of a prompt, which may be a list of three kinds."""
-    if not isinstance(prompt, list):
-        return _by_kind(prompt)
-    first = prompt[0] if prompt else None
-    if isinstance(first, str):
-        return TEXTS.tag
-    return MANY.tag if isinstance(first, list) else TOKENS.tag
-
-
-def _by_type(form: Any) -> str | None:
-    """The branch of a `response_format`."""
-    kind = form.get("type") if isinstance(form, dict) else None
-    known = {"text": TEXT.tag, "json_object": JSON.tag, "json_schema": SCHEMA.tag}
-    return known.get(kind) if isinstance(kind, str) else None
-
-
-_NEITHER: dict[str, Any] = {
-    "custom_error_type": "text_or_list",
-    "custom_error_message": "Input should be a string or a list",
-}
-_Text = TypeVar("_Text")
-_List = TypeVar("_List")
-TextOrList = Annotated[
-    Annotated[_Text, TEXT] | Annotated[_List, MANY], Discriminator(_by_kind, **_NEITHER)
-]
-StopText = Annotated[str, Field(min_length=1, max_length=1000)]
-Stop = TextOrList[StopText, Annotated[list[StopText], Field(max_length=4, fail_fast=True)]]
-Prompts = Annotated[list[_Value], Field(min_length=1, max_length=128, fail_fast=True)]
-Prompt = Annotated[
-    Annotated[str, TEXT]
-    | Annotated[TokenIds, TOKENS]
-    | Annotated[Prompts[str], TEXTS]
-    | Annotated[Prompts[TokenIds], MANY],
-    Discriminator(_by_first, **_NEITHER),
-]
+MAX_TOKENS = 8192
+"""The guide's upper end of `max_tokens` and `max_completion_tokens`."""
 
 
 def _or_null(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -224,7 +144,7 @@ class SchemaFormat(Body):
 AnyFormat = Annotated[
     Annotated[TextFormat, TEXT] | Annotated[JsonFormat, JSON] | Annotated[SchemaFormat, SCHEMA],
     Discriminator(
-        _by_type,
+        by_type,
         custom_error_type="format_type",
         custom_error_message="type should be 'text', 'json_object' or 'json_schema'",
     ),
@@ -305,7 +225,7 @@ class GuidedChatRequest(Chat[Message, AnyFormat]):
 class CompletionRequest(Sampled):
     """The body of `POST /v1/completions`."""
 
-    prompt: Prompt
+    prompt: PromptInput
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool = False
     best_of: int | None = Field(None, ge=1, le=20, description="Only equal to `n`.")
