@@ -23,7 +23,7 @@ from deployments.cluster.nodes import my_bins
 from llm_serve.backends import create
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
-from llm_serve.generation.execution import run
+from llm_serve.generation.execution import execute
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.models.footprint import estimate
 from llm_serve.progress import LoadProgress
@@ -81,7 +81,7 @@ class Model:
                 await asyncio.Event().wait()
 
     async def generate(self, job: GenerationRequest) -> AsyncGenerator[bytes, None]:
-        """STARTED, then the encoded messages of `llm_serve.generation.execution.run`."""
+        """STARTED, then the encoded messages of `llm_serve.generation.execution.execute`."""
         yield STARTED
         await asyncio.shield(self._loading)
         if self._report.state == "failed":
@@ -90,7 +90,7 @@ class Model:
             )
         self._working += 1
         try:
-            async with aclosing(run(self._backend, job, self._max_running)) as messages:
+            async with aclosing(execute(self._backend, job, self._max_running)) as messages:
                 async for message in messages:
                     for start in range(0, len(message), _PIECE):
                         yield message[start : start + _PIECE]

@@ -22,7 +22,7 @@ class Gateway(Protocol):
     stands now and then; without `hold_s` it raises Accepted. It raises LoadFailed, Conflict, and
     NotReady when `hold_s` is over; closing it gives the wait up.
 
-    `generate` yields the encoded messages of `llm_serve.generation.execution.run`, a large one in
+    `generate` yields the encoded messages of `llm_serve.generation.execution.execute`, a large one in
     pieces. It raises ServeError, before its first message or later, and Readmit if the model left
     before the request started; closing it ends the work within a second.
 

@@ -22,7 +22,7 @@ _LONG_TEXT = 20_000
 """Characters above which tokenizing is moved off the event loop."""
 
 
-async def run(
+async def execute(
     backend: Backend, request: GenerationRequest, max_running: int
 ) -> AsyncGenerator[bytes, None]:
     """Yields SSE frames, or the one JSON body of a request that does not stream.

@@ -12,7 +12,7 @@ import pytest
 from llm_serve.api.parsing.parse import parse_chat, parse_completion
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, QueueFull
-from llm_serve.generation.execution import run
+from llm_serve.generation.execution import execute
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, Prompt, Sampling
 from tests.support.client import Api, refused, user
@@ -75,7 +75,7 @@ async def test_one_request_runs_no_more_at_once_than_a_model_does(
 ) -> None:
     backend: Any = _Counting()
     request = GenerationRequest("x", "completion", "m", 0, Sampling(), prompts=("a",) * 4, n=3)
-    body = b"".join([message async for message in run(backend, request, max_running)])
+    body = b"".join([message async for message in execute(backend, request, max_running)])
     assert body.count(b'"ab"') == 12
     assert (backend.most, backend.running) == (most, 0)
 

@@ -12,7 +12,7 @@ from llm_serve.backends import create
 from llm_serve.backends.base import Backend
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, LoadFailed, QueueFull
-from llm_serve.generation.execution import run
+from llm_serve.generation.execution import execute
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.status import ModelStatus, ServerStatus, server_state
 
@@ -84,7 +84,7 @@ class LocalGateway:
         assert model is not None
         async with (
             self.places[request.model],
-            aclosing(run(self.backends[request.model], request, model.max_running)) as messages,
+            aclosing(execute(self.backends[request.model], request, model.max_running)) as messages,
         ):
             async for message in messages:
                 yield message
