@@ -23,8 +23,8 @@ class Gateway(Protocol):
     NotReady when `hold_s` is over; closing it gives the wait up.
 
     `generate` yields the encoded messages of `llm_serve.generation.execution.execute`, a large
-    message in pieces. It raises ServeError, before its first message or later, and Readmit if the model left
-    before the request started; closing it ends the work within a second.
+    message in pieces. It raises ServeError, before its first message or later, and Readmit if the
+    model left before the request started; closing it ends the work within a second.
 
     `load` asks for a model as an operator and returns where that stands; `unload` asks it to leave.
     """
