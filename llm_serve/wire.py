@@ -15,12 +15,12 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 
 
 def to_json(value: Any) -> bytes:
-    """Compact UTF-8 JSON."""
+    """The value as compact UTF-8 JSON. Raises ValueError for NaN and infinities."""
     return _encoder.encode(value).encode()
 
 
 def frame(value: Any) -> bytes:
-    """One SSE event."""
+    """One server-sent event, whose data is the value as JSON."""
     return b"data: " + to_json(value) + b"\n\n"
 
 

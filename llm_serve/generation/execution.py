@@ -1,4 +1,4 @@
-"""Runs one request on one backend: prompts times n sequences in, encoded bytes out.
+"""Runs one request on one backend: `n` sequences of each prompt in, encoded bytes out.
 
 Messages are coalesced, never timed: each holds whatever is waiting at that moment.
 """
@@ -110,7 +110,7 @@ async def _one(
 async def _many(
     backend: Backend, request: GenerationRequest, prompts: list[Prompt], max_running: int
 ) -> AsyncGenerator[list[tuple[int, Delta]], None]:
-    """Several sequences. With a seed, the i-th of a prompt's n samples takes seed + i."""
+    """Runs several sequences at once. With a seed, the i-th of a prompt's n takes seed + i."""
     ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
     places = asyncio.Semaphore(max_running)
 

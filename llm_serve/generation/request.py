@@ -10,10 +10,15 @@ from llm_serve.sampling import Sampling
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One request. `prompts` has texts or token ids; a chat has `messages` instead. What the
-    engine's own server answers has `path` and `body`, its JSON."""
+    """One request of one client, which may ask for several answers. It is sent by pickle.
+
+    A `completion` has `prompts`, texts or token ids; a `chat` has `messages`, each with `role`,
+    `content` and perhaps `name`. An `engine` request goes to the engine's own server as it came: it
+    has the `path` of the route and the `body`, its JSON, which holds `inputs` prompts.
+    """
 
     id: str
+    """What the answer is called."""
     kind: Literal["chat", "completion", "engine"]
     model: str
     """The model whose replica runs it."""
@@ -23,12 +28,13 @@ class GenerationRequest:
     messages: tuple[dict[str, str], ...] = ()
     prompts: tuple[str | tuple[int, ...], ...] = ()
     n: int = 1
+    """Answers to each prompt."""
     stream: bool = False
     include_usage: bool = False
+    """Whether a stream ends with a chunk that counts its tokens."""
     path: str = ""
     body: bytes = b""
     inputs: int = 1
-    """Prompts in `body`."""
 
     @property
     def answers_as(self) -> str:
@@ -37,12 +43,12 @@ class GenerationRequest:
 
     @property
     def sequences(self) -> int:
-        """Answers that the engine generates: of each prompt `n`."""
+        """How many answers the engine generates: `n` to each prompt."""
         return self.n * (len(self.prompts) or self.inputs)
 
     @property
     def size(self) -> int:
-        """Characters, token ids and numbers: how much there is to move and to tokenize."""
+        """How much there is to move and to tokenize: characters, token ids and numbers."""
         sampling = self.sampling
         texts = sum(len(value) for message in self.messages for value in message.values())
         texts += sum(map(len, sampling.stop)) + 2 * len(sampling.logit_bias)

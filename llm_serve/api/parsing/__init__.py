@@ -4,5 +4,5 @@
 - `outline`: counts the structure in them while they arrive, so that parsing stays short.
 - `parse`: the JSON, the schema of the model that is asked, and what its replica is to do.
 - `allowlist`: which model is asked; `by_engine`: what the engine's own server is to answer.
-- `refusal`: what is wrong with a body, in one sentence about one field.
+- `explain`: what is wrong with a body, in one sentence about one field.
 """

@@ -20,7 +20,7 @@ from llm_serve.api.parsing.by_engine import (
     completed_by_engine,
     rendered_here,
 )
-from llm_serve.api.parsing.refusal import refusal
+from llm_serve.api.parsing.explain import explain
 from llm_serve.api.schemas.engine_requests import EngineChatRequest, EngineCompletionRequest
 from llm_serve.api.schemas.requests import (
     Chat,
@@ -202,4 +202,4 @@ def _validate(schema: type[_Request], fields: Fields) -> _Request:
     try:
         return schema.model_validate(fields)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise explain(error) from None

@@ -34,7 +34,7 @@ MAX_TOKENS = 8192
 
 
 def _or_null(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Optional fields may be null too, as `Body` has it for every one."""
+    """Lets optional fields be null in the JSON Schema, as `Body` lets every one of them."""
     for name, field in schema.get("properties", {}).items():
         null = {"type": "null"}
         if name not in schema.get("required", ()) and null not in field.get("anyOf", ()):
@@ -50,7 +50,8 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        """Also leaves out all unknown members but the first, which is enough to refuse them."""
+        """Drops members that are null, and all unknown ones but the first, which is enough to
+        refuse the body by."""
         if not isinstance(data, dict):
             return data
         if len(data) > len(cls.model_fields):
@@ -70,7 +71,7 @@ class TextPart(Body):
 
 
 class Turn(Body):
-    """One turn of a conversation, whatever its content."""
+    """One turn of a conversation, whatever its roles and its content may be."""
 
     role: str
     content: Any
@@ -107,7 +108,7 @@ class Message(Turn):
 
 
 class StreamOptions(Body):
-    """Of an answer that streams; without effect unless it does."""
+    """What a stream says besides the answer. A request that does not stream may not have them."""
 
     include_usage: bool = False
     include_obfuscation: Off = False

@@ -22,7 +22,7 @@ _OPENAI_ONLY = frozenset(
 """Fields that OpenAI has, or an engine: refused as what cannot be done here, not as unknown."""
 
 
-def refusal(error: ValidationError) -> InvalidRequest:
+def explain(error: ValidationError) -> InvalidRequest:
     """The 400 about the first field that is wrong."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     unknown = first["type"] == "extra_forbidden"
