@@ -10,8 +10,8 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm_serve.api.answer import error_response
 from llm_serve.api.middleware import RequestIds
+from llm_serve.api.responses import error_response
 from llm_serve.errors import EngineDied
 
 _RAYS_OWN = frozenset(

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_serve.api import views
-from llm_serve.api.answer import GenerationAnswer, error_response, json_response, loading_response
 from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
@@ -23,6 +22,12 @@ from llm_serve.api.parsing.allowlist import Fields, find_model
 from llm_serve.api.parsing.body import read_body
 from llm_serve.api.parsing.by_engine import parse_for_engine
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
+from llm_serve.api.responses import (
+    GenerationResponse,
+    error_response,
+    json_response,
+    loading_response,
+)
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.backends import CAPABILITIES
@@ -81,7 +86,7 @@ def create_app(
             await asyncio.sleep(0)  # others' turn
             generation = parse(fields, config)
             hold = hold_for(request.headers, config.cold_start)
-            return GenerationAnswer(gateway, generation, hold, config.server.inference_timeout_s)
+            return GenerationResponse(gateway, generation, hold, config.server.inference_timeout_s)
 
         return endpoint
 

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llm_serve.api import views
-from llm_serve.api.answer import send_body, start_stream, until_disconnect
 from llm_serve.api.gateway import Gateway
+from llm_serve.api.responses import send_body, start_stream, until_disconnect
 from llm_serve.config import Config
 from llm_serve.status import ServerStatus
 from llm_serve.wire import frame

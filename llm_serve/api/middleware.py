@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm_serve.api.answer import error_response, internal_error
+from llm_serve.api.responses import error_response, internal_error
 from llm_serve.errors import ForeignHost, ForeignOrigin, MissingKey, ServeError, WrongKey
 from llm_serve.wire import REQUEST_ID
 

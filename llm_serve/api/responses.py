@@ -1,4 +1,4 @@
-"""Answers: JSON, errors, and the one that generates while it watches client and clock."""
+"""Responses: JSON, errors, and the one that generates while it watches client and clock."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def internal_error(scope: Scope) -> InternalError:
     return InternalError(f"An internal error; the server's log has it under {request_id}.")
 
 
-class GenerationAnswer(Response):
+class GenerationResponse(Response):
     """Runs a request; a client that leaves cancels it, and so does the inference timeout.
 
     A stream whose model is loading opens as soon as the wait is accepted, and says where the load
