@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-vllm = pytest.importorskip("vllm", reason="vLLM is not installed: make install-vllm")
+pytest.importorskip("vllm", reason="vLLM is not installed: make install-vllm")
 
+import vllm
 from starlette.applications import Starlette
 
 from llm_serve.backends.vllm import private
