@@ -24,7 +24,7 @@ from llm_serve.errors import LoadFailed
 from llm_serve.models import cache
 from llm_serve.models.disk import require_space
 from llm_serve.models.fetch import subprocess_runner
-from llm_serve.models.folder import BadFolder, check_folder
+from llm_serve.models.model_folder import BadFolder, check_folder
 from llm_serve.models.sources import Wheel
 from llm_serve.progress import LoadProgress, OnProgress
 
