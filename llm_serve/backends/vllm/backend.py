@@ -96,7 +96,7 @@ class VllmBackend:
         return await self._info(held_before)
 
     def _start(self, folder: Path) -> int:
-        """Starts the engine; returns the bytes held before. Takes a minute and more."""
+        """Starts the engine, which takes a minute and more. Returns the bytes held before."""
         held_before = held_bytes()
         try:
             from vllm import AsyncLLMEngine
@@ -134,7 +134,7 @@ class VllmBackend:
         return held_before
 
     async def _open(self, adapters: Mapping[str, Path]) -> None:
-        """vLLM's server over the engine, not listening anywhere."""
+        """Puts vLLM's server over the engine. It listens nowhere."""
         from vllm.lora.request import LoRARequest
 
         from llm_serve.backends.vllm import refusals
@@ -307,7 +307,7 @@ def check_section(model: ModelConfig) -> None:
 
 
 def as_model(adapter: AdapterConfig) -> ModelConfig:
-    """An adapter comes from where models come from."""
+    """The adapter as a model, since it comes from where models come from."""
     return ModelConfig(id=adapter.id, source=adapter.source)
 
 
