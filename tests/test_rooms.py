@@ -53,6 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "deployments.door": {"llm_serve.errors", "llm_serve.host", "llm_serve.wire"},
     "deployments.app": {
         "deployments.cluster",
+        "deployments.ray_patches",
         "llm_serve.api",
         "llm_serve.backends",
         "llm_serve.config",

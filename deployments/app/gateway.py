@@ -18,6 +18,7 @@ from deployments.app.answers import accepted, loading_of, refusal
 from deployments.app.director_client import DirectorAway, DirectorLink
 from deployments.app.messages import Answer
 from deployments.app.replica import STARTED
+from deployments.ray_patches.by_value import by_value
 from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
@@ -44,10 +45,7 @@ class HandleGateway:
         created: int,
     ) -> None:
         self._config = config
-        self._handles = {
-            model_id: handle.options(stream=True, _by_reference=False)
-            for model_id, handle in models.items()
-        }
+        self._handles = {model_id: by_value(handle) for model_id, handle in models.items()}
         self._bulk_handles = {
             model_id: handle.options(stream=True) for model_id, handle in models.items()
         }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
+from deployments.ray_patches.actors import REPLICA
+
 INGRESS = "Ingress"
 _MODEL = "Model."
-_REPLICA = "SERVE_REPLICA::"  # what ReplicaID.to_full_id_str() begins with
 
 
 def director_name(app: str) -> str:
@@ -43,7 +44,7 @@ def ingress_replica(actor: str, app: str) -> str | None:
 
 
 def _replica(actor: str, app: str) -> tuple[str, str]:
-    prefix = f"{_REPLICA}{app}#"
+    prefix = f"{REPLICA}{app}#"
     if not actor.startswith(prefix):
         return "", ""
     deployment, _, replica = actor.removeprefix(prefix).rpartition("#")

@@ -31,18 +31,18 @@ from deployments.machine.folder import own_folder
 from deployments.machine.probe import Health, Probe
 from deployments.machine.token import ensure_token
 from deployments.machine.warm import environment
+from deployments.ray_patches import local_ray
+from deployments.ray_patches.actors import CONTROLLER
 from deployments.ray_patches.check import RayChanged, check
 from deployments.schema import APPLICATION, deploy_schema
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
 from llm_serve.host.processes import descendants, end, is_haproxy
 from llm_serve.host.worker_imports import FOLDER
 
-_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # Ray's minimum; our messages do not go through it
 _POLL_S = 0.1
 _STOP_GRACE_S = 3.0
 _DIRECTOR_S = 5.0
 _VITAL = ("gcs_server", "raylet")
-_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 
 
 class StartFailed(Exception):
@@ -100,22 +100,11 @@ class Cluster:
         self.token = ensure_token(os.environ)
         before = set(descendants())
         self._cleanup.callback(_stop_ray, before)
-        import ray  # not before the environment is set, which ray.serve reads at import
-
         try:
-            check()
+            check()  # imports ray.serve, which reads the environment once
         except RayChanged as error:
             raise StartFailed(str(error)) from None
-        context = ray.init(
-            address="local",  # a cluster of our own, even if RAY_ADDRESS or another one is there
-            namespace="serve",
-            _node_ip_address="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        context = local_ray.start(dashboard=dashboard)
         self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         self.logs = Path(context.address_info["session_dir"]) / "logs"
         self.vital = [p for p in descendants() if p not in before and p.name() in _VITAL]
@@ -156,7 +145,7 @@ class Cluster:
         from ray.util import list_named_actors
 
         actors = list_named_actors(all_namespaces=True)
-        return any(actor["name"] == _CONTROLLER for actor in actors)
+        return any(actor["name"] == CONTROLLER for actor in actors)
 
     def drain(self) -> None:
         """From here on every new request is refused; those that run go on."""

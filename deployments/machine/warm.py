@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from deployments.ray_patches.grpc_port import REPLICA_MODULE
 from deployments.ray_patches.prestart import Raylet
 from llm_serve.config import Config
 from llm_serve.host.worker_imports import DONE, FOLDER, ORDER
@@ -37,7 +38,7 @@ _KEPT_S = 10**8
 _ROOM = 2 * 2**30
 """Bytes that must be free on the machine: models come first."""
 _MODULES = (
-    "ray.serve._private.replica",  # before ours: see deployments.ray_patches.grpc_port
+    REPLICA_MODULE,
     "deployments.app.replica",
     "llm_serve.generation.execution",
     "llm_serve.backends.transformers.backend",

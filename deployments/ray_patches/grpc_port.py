@@ -11,11 +11,14 @@ import os
 import sys
 from typing import Any
 
+REPLICA_MODULE = "ray.serve._private.replica"
+"""Where the port is opened. A process that is to be patched must have imported it before ours."""
+
 
 def keep_inner_ports_local() -> None:
     """Runs when a replica imports the code that it serves, which is before it opens the port."""
     host = os.environ.get("LLM_SERVE_INNER_HOST")
-    replica = sys.modules.get("ray.serve._private.replica")
+    replica = sys.modules.get(REPLICA_MODULE)
     if not host or replica is None:
         return
     add_port = replica.add_port_to_grpc_server

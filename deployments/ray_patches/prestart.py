@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -12,21 +13,21 @@ class Raylet:
         """`keep_s`: seconds for which Ray may not end a worker for being idle."""
         import ray
         from ray._private.grpc_utils import init_grpc_channel
-        from ray.core.generated import node_manager_pb2_grpc
+        from ray.core.generated import node_manager_pb2 as messages
 
-        self._keep_s = keep_s
         me = ray.get_runtime_context().get_node_id()
         node = next(node for node in ray.nodes() if node["NodeID"] == me)
         address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        self._stub: Any = node_manager_pb2_grpc.NodeManagerServiceStub(init_grpc_channel(address))
+        self._call: Callable[..., Any] = init_grpc_channel(address).unary_unary(
+            "/ray.rpc.NodeManagerService/PrestartWorkers",
+            request_serializer=messages.PrestartWorkersRequest.SerializeToString,
+            response_deserializer=messages.PrestartWorkersReply.FromString,
+        )
+        # The language that is left out is Python.
+        self._request = messages.PrestartWorkersRequest(
+            keep_alive_duration_secs=keep_s, num_workers=1
+        )
 
     def start_worker(self) -> None:
-        """One idle worker more than there are, for whatever comes next."""
-        from ray.core.generated import common_pb2, node_manager_pb2
-
-        request = node_manager_pb2.PrestartWorkersRequest(
-            language=common_pb2.Language.PYTHON,
-            keep_alive_duration_secs=self._keep_s,
-            num_workers=1,
-        )
-        self._stub.PrestartWorkers(request, timeout=5)
+        """Starts one idle worker more than there are, for whatever comes next."""
+        self._call(self._request, timeout=5)

@@ -12,7 +12,7 @@ from llm_serve.errors import LoadFailed
 from llm_serve.models.cache import cache_root
 from llm_serve.models.disk import disk_errors
 from llm_serve.models.fetch import hub, wheel
-from llm_serve.models.folder import BadFolder, check_folder, weights_bytes
+from llm_serve.models.model_folder import BadFolder, check_folder, weights_bytes
 from llm_serve.models.sources import Folder, Hub, Wheel, parse
 from llm_serve.progress import OnProgress
 

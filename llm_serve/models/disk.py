@@ -1,4 +1,4 @@
-"""Disk trouble as a sentence."""
+"""Turns trouble with the disk into a sentence for the person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How much memory a model will take: declared, else estimated; corrected once it was measured."""
+"""Says how much memory a model will take: what is declared, else an estimate.
+
+A load measures it, and corrects the estimate for the next one.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +43,8 @@ def estimate(model: ModelConfig, *, here: bool = False) -> int:
         width = _width(config, model.engine, here=here)
         weights = weights_bytes(folder) * width // _stored(config)
         return ENGINE_BYTES + weights + _kv_cache(config, model.engine, width)
-    except (
-        ImportError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ):  # the load will say what is wrong
-        return UNKNOWN_BYTES
+    except (ImportError, OSError, ValueError, TypeError, AttributeError):
+        return UNKNOWN_BYTES  # the load will say what is wrong
 
 
 def _stored(config: dict[str, Any]) -> int:

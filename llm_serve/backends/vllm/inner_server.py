@@ -15,7 +15,6 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from llm_serve.errors import (
-    EngineDied,
     InternalError,
     InvalidRequest,
     PromptTooLong,
@@ -191,13 +190,11 @@ def _refusal(status: int, body: bytes) -> ServeError:
 
 
 def _error(status: int, error: dict[str, Any]) -> ServeError:
-    """Our error for one of vLLM's."""
+    """Our error for one of vLLM's. Whether the engine died is for the backend to say."""
     message, param = without_paths(str(error.get("message", ""))), error.get("param")
     param = str(param).removeprefix("body.") if param else None
     if (first := _VALIDATION.search(message)) is not None:
         message = f"{param}: {first['said']}." if param else f"{first['said']}."
-    if "EngineCore" in message or error.get("type") == "EngineDeadError":
-        return EngineDied("The engine died while it worked on this request; send it again.")
     if status == 501:
         return UnsupportedParameter(message, param=param)
     if 400 <= status < 500:

