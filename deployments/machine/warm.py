@@ -48,7 +48,30 @@ _MODULES = (
 )
 
 
-def wanted(config: Config) -> bool:
+def environment(config: Config, folder: Path) -> Mapping[str, str]:
+    """The variables that Ray must start with. `folder` is this start's own."""
+    if not _gains(config):
+        return {}
+    orders = _orders(folder)
+    orders.mkdir(mode=0o700, exist_ok=True)  # it is there when Ray is started anew
+    return {"RAY_preload_python_modules": "llm_serve.host.worker_imports", FOLDER: str(orders)}
+
+
+@contextmanager
+def warm_worker(config: Config, folder: Path) -> Iterator[None]:
+    """Keeps one warm worker on this machine until the end of the block, where that gains anything.
+    Ray runs in the environment that `environment` gave for the same configuration and folder."""
+    if not _gains(config):
+        yield
+        return
+    keeper = _Keeper(_orders(folder))
+    try:
+        yield
+    finally:
+        keeper.stop()
+
+
+def _gains(config: Config) -> bool:
     """Whether a switch can happen that would gain: another model of an engine that imports long."""
     return (
         config.residency.warm_worker
@@ -57,27 +80,9 @@ def wanted(config: Config) -> bool:
     )
 
 
-def environment(config: Config, folder: Path) -> Mapping[str, str]:
-    """What Ray must start with. `folder` is this start's own."""
-    if not wanted(config):
-        return {}
-    orders = folder / "warm"
-    orders.mkdir(mode=0o700, exist_ok=True)  # it is there when Ray is started anew
-    return {"RAY_preload_python_modules": "llm_serve.host.worker_imports", FOLDER: str(orders)}
-
-
-@contextmanager
-def warm_worker(folder: Path | None) -> Iterator[None]:
-    """Keeps one warm worker on this machine until the end of the block. `folder` is what
-    `environment` set; without one, nothing happens."""
-    if folder is None:
-        yield
-        return
-    keeper = _Keeper(folder)
-    try:
-        yield
-    finally:
-        keeper.stop()
+def _orders(folder: Path) -> Path:
+    """The folder in which a worker finds what it is to import."""
+    return folder / "warm"
 
 
 class _Keeper:

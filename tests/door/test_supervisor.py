@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from deployments.machine import supervisor as module
-from deployments.machine.launch import Place, StartFailed
-from deployments.machine.ray_process import Order
+from deployments.machine.launch import Order, StartFailed
 from deployments.machine.supervisor import Broken, Supervisor
 from llm_serve.config import Config
 from llm_serve.host.processes import lives
@@ -25,8 +24,8 @@ from tests.support.waiting import until
 
 CHILD = """
 import http.server, json, subprocess, sys, threading
-from deployments.machine.ray_process import Order
-order = Order.from_json(sys.stdin.readline())
+from deployments.machine.launch import Order
+order = Order.model_validate_json(sys.stdin.readline())
 
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -59,7 +58,7 @@ DIES = 'raise SystemExit("no such library")'
 @pytest.fixture
 def order(tmp_path: Path, port: int) -> Order:
     config = Config.model_validate({"models": [echo("echo/a")]})
-    return Order(config, "127.0.0.1", port, None, Place(tmp_path, None))
+    return Order(config=config, port=port, folder=tmp_path, door=None)
 
 
 @pytest.fixture
