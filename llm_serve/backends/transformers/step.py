@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from llm_serve.backends.transformers.attention import Buffers, Call, Decode, Prefill
 from llm_serve.backends.transformers.kv_memory import KvMemory
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, pages_for
-from llm_serve.backends.transformers.scheduler import Part
+from llm_serve.backends.transformers.step_planner import StepPart
 
 
 class Runner:
@@ -29,7 +29,7 @@ class Runner:
         self._buffers = Buffers()
         self._picks = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def run(self, parts: Parts[Part]) -> torch.Tensor:
+    def run(self, parts: Parts[StepPart]) -> torch.Tensor:
         """The logits after the last token of every part, `[parts, vocabulary]` in float32, the
         caller's to change."""
         device = self._model.device
@@ -57,7 +57,7 @@ class Step:
     """An `Attends` over the cache."""
 
     def __init__(
-        self, parts: Parts[Part], memory: KvMemory, buffers: Buffers, device: torch.device
+        self, parts: Parts[StepPart], memory: KvMemory, buffers: Buffers, device: torch.device
     ) -> None:
         self._parts = parts
         self._memory = memory
@@ -133,7 +133,7 @@ class _Span:
 
     __slots__ = ("base", "first", "pages", "part", "token")
 
-    def __init__(self, part: Part, token: int, first: int) -> None:
+    def __init__(self, part: StepPart, token: int, first: int) -> None:
         self.part = part
         self.token = token
         """Where its new tokens begin in the step."""
@@ -149,7 +149,7 @@ def _mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill_(hidden, float("-inf"))
 
 
-def _written(part: Part) -> Iterator[int]:
+def _written(part: StepPart) -> Iterator[int]:
     """The slots of the part's tokens."""
     for position in range(part.start, part.end):
         page = part.sequence.pages[position // PAGE_TOKENS]

@@ -41,7 +41,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StepPart:
     """A sequence's share of a step: its tokens from `start` on, `count` of them."""
 
     sequence: Sequence
@@ -58,7 +58,7 @@ class Part:
         return self.end == len(self.sequence.tokens)
 
 
-class Scheduler:
+class StepPlanner:
     """`plan` a step, compute it, `advance`; `add` and `remove` between steps."""
 
     def __init__(self, pages: Pages, *, max_batch_tokens: int, max_running: int) -> None:
@@ -85,22 +85,22 @@ class Scheduler:
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
 
-    def plan(self) -> list[Part]:
+    def plan(self) -> list[StepPart]:
         """The next step; empty only if there is no sequence."""
-        parts: list[Part] = []
+        parts: list[StepPart] = []
         crowded = False
         for sequence in tuple(self._running):
             if sequence.pending == 1 and sequence.running:
                 crowded |= self._make_room(sequence)
                 if sequence.running:
-                    parts.append(Part(sequence, sequence.computed, 1))
+                    parts.append(StepPart(sequence, sequence.computed, 1))
         room = self._max_batch_tokens - len(parts)
         room = self._read(parts, (s for s in self._running if s.pending > 1), room)
         if not crowded:
             self._read(parts, self._admitted(), room)
         return parts
 
-    def advance(self, parts: Iterable[Part]) -> None:
+    def advance(self, parts: Iterable[StepPart]) -> None:
         """The step was computed: full pages can be used by others."""
         for part in parts:
             sequence = part.sequence
@@ -108,13 +108,13 @@ class Scheduler:
             for number in range(part.start // PAGE_TOKENS, part.end // PAGE_TOKENS):
                 self._pages.publish(sequence.pages, number, _content(sequence, number))
 
-    def _read(self, parts: list[Part], sequences: Iterable[Sequence], room: int) -> int:
+    def _read(self, parts: list[StepPart], sequences: Iterable[Sequence], room: int) -> int:
         """Gives room to prompts, until there is none; returns what is left."""
         if room > 0:
             for sequence in sequences:
                 self._skip_known(sequence)
                 count = min(sequence.pending, room)
-                parts.append(Part(sequence, sequence.computed, count))
+                parts.append(StepPart(sequence, sequence.computed, count))
                 room -= count
                 if room == 0:
                     break
