@@ -113,8 +113,8 @@ _SHAPING = frozenset(
     }
 )
 
-Engine = TransformersEngine | VllmEngine | TensorrtEngine | EchoEngine
-ENGINES: dict[str, type[Engine]] = {
+EngineSection = TransformersEngine | VllmEngine | TensorrtEngine | EchoEngine
+ENGINES: dict[str, type[EngineSection]] = {
     "transformers": TransformersEngine,
     "vllm": VllmEngine,
     "tensorrt_llm": TensorrtEngine,
