@@ -14,7 +14,7 @@ from deployments.app.names import INGRESS, deployment_of
 from deployments.app.replica import Model
 from deployments.cluster.nodes import with_gpus
 from llm_serve.config import Config, ModelConfig, VllmEngine
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 
 DRAIN_SLACK_S = 10.0
 HEALTH_PERIOD_S = 2

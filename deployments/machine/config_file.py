@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from deployments.machine.environment import applied, serve_env
 from deployments.schema import IMPORT_PATH, POLICY, ServeFile, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
+from llm_serve.config.api_keys import read_keys
 from llm_serve.config.explain import explain, unknown_keys
 from llm_serve.config.explain import path as path_of
-from llm_serve.config.keys import read_keys
 from llm_serve.config.yaml_file import BadFile, Loc, Problem, YamlFile
 from llm_serve.models import parse
 

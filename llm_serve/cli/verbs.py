@@ -15,7 +15,7 @@ import typer
 from llm_serve.cli.client import DEFAULT_URL, Model, Refused, Remote, RemoteError
 from llm_serve.cli.tables import allowlist, processes
 from llm_serve.cli.terminal import Terminal
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 from llm_serve.errors import UnknownModel
 from llm_serve.progress import LoadProgress, OnProgress, Stage
 
