@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from deployments.app.names import director_name
-from deployments.machine import warm
+from deployments.machine import warm_worker
 from deployments.machine.environment import (
     applied,
     ensure_token,
@@ -70,7 +70,7 @@ def launch(order: Order, *, dashboard: bool = True) -> Iterator[RayFacts]:
     Ray's processes are bound to the calling thread and die with it: call from the main one.
     """
     variables = start_env(order, order.folder, order.door)
-    variables |= warm.environment(order.config, order.folder)
+    variables |= warm_worker.environment(order.config, order.folder)
     with ExitStack() as stack:
         stack.enter_context(applied(variables, serve_env()))
         token = ensure_token(os.environ)

@@ -34,7 +34,7 @@ from deployments.machine.launch import (
     is_deployed,
     launch,
 )
-from deployments.machine.warm import warm_worker
+from deployments.machine.warm_worker import warm_worker
 from llm_serve.host.processes import adopt_orphans, end_all
 
 log = logging.getLogger("llm_serve.ray_process")
