@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Tokens
 from typing import TYPE_CHECKING, Any
 
-from llm_serve.backends.text import Detokenizer, StopMatcher
+from llm_serve.backends.detokenizer import Detokenizer, StopMatcher
 from llm_serve.sampling import Delta, FinishReason, Sampling, TokenLogprob
 
 if TYPE_CHECKING:

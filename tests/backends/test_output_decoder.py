@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from llm_serve.backends.detokenizer import Detokenizer, StopMatcher
 from llm_serve.backends.output_decoder import LEAST, Transcript, Vocabulary
-from llm_serve.backends.text import Detokenizer, StopMatcher
 from llm_serve.sampling import Sampling
 
 WHOLE = settings(
