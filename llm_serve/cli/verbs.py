@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from llm_serve.cli.client import DEFAULT_URL, Model, Refused, Remote, RemoteError
+from llm_serve.cli.client import DEFAULT_URL, ModelEntry, Refused, Remote, RemoteError
 from llm_serve.cli.tables import allowlist, processes
 from llm_serve.cli.terminal import Terminal
 from llm_serve.config.api_keys import read_keys
@@ -147,7 +147,7 @@ def _follow(remote: Remote, model_id: str, report: OnProgress, terminal: Termina
                     raise RemoteError(_why(model))
 
 
-def _why(model: Model) -> str:
+def _why(model: ModelEntry) -> str:
     if model["status"] == "failed":
         return f"{model['id']} could not be loaded: {model.get('last_error', 'no reason is known')}"
     return f"{model['id']} is not loaded after all: it was unloaded, or another took its place."
