@@ -327,7 +327,7 @@ def _quick(began: float) -> bool:
     return time.monotonic() - began < _QUICK_S
 
 
-async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
+async def _hold_for_raylet(folder: Path, host: str, port: int, raylet: int) -> None:
     node = psutil.Process(raylet)
     body_s = float(os.environ.get("LLM_SERVE_BODY_TIMEOUT_S", BODY_S))
     door = Door(folder, listen(host, port), host, body_s)
@@ -343,4 +343,6 @@ async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(
+        _hold_for_raylet(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    )

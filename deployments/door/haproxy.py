@@ -137,16 +137,13 @@ def most_connections(open_files: int) -> int:
     return max(256, min(MOST_CONNECTIONS, int((open_files - _OTHER_FILES) / _FILES_A_CONNECTION)))
 
 
-def address_of(config: str, environ: Mapping[str, str]) -> Address:
-    """The public address of Ray's configuration; LLM_SERVE_HOST replaces its host.
-
-    Under `llm-serve` Ray is told 127.0.0.1 only, so that the replicas' own ports stay there
-    whatever the public address is.
-    """
+def address_of(config: str) -> Address:
+    """The public address of Ray's configuration, which the door of a node takes. The door of
+    `llm-serve` has its own, and Ray is told 127.0.0.1 there."""
     found = re.search(r"frontend http_frontend\n *bind (.*):(\d+)$", config, re.MULTILINE)
     if found is None:
         raise TemplateChanged("address of the HTTP frontend")
-    host = environ.get("LLM_SERVE_HOST") or found[1].strip("[]")
+    host = found[1].strip("[]")
     return Address("0.0.0.0" if host == "*" else host, int(found[2]))
 
 
