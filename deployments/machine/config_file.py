@@ -1,4 +1,5 @@
-"""Reads `serve_config.yaml` and says everything that is wrong with it, line by line.
+"""Reads a `serve_config.yaml` and says everything that is wrong with it, line by line: for the
+command, its verb `check` and its option `--config`.
 
 Ray Serve drops keys that it does not know; here they are errors, at its levels and at ours.
 """

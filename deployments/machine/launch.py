@@ -1,4 +1,5 @@
-"""Ray, Serve and the application in this process, which is a child of `llm-serve` or of a test.
+"""Ray, Serve and the application, started by this process, which is a child of `llm-serve`
+(`deployments.machine.ray_process`) or of a test.
 
 with launch(order):
     while not is_deployed():

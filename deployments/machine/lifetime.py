@@ -1,4 +1,4 @@
-"""The life of `llm-serve`, from the first check to the last process."""
+"""The life of `llm-serve`, from the first check to the last process: what the command runs."""
 
 from __future__ import annotations
 

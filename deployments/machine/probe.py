@@ -1,4 +1,4 @@
-"""How a server is, asked over HTTP as a client would ask."""
+"""How a server is, asked over HTTP as a client would ask. The command asks it all the time."""
 
 from __future__ import annotations
 

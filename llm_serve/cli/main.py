@@ -1,4 +1,6 @@
-"""`llm-serve` and its verbs."""
+"""The command `llm-serve`: serves without a verb, and has the verbs `check` and `pull`; those for a
+server that runs are in `llm_serve.cli.verbs`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import typer
 
 from llm_serve import __version__
 from llm_serve.backends import check_engine
-from llm_serve.cli.selection import BadChoice, choose
+from llm_serve.cli.selection import BadChoice, choose_models
 from llm_serve.cli.terminal import Terminal
 from llm_serve.cli.verbs import VERBS
 from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
@@ -95,7 +97,7 @@ def serve(
     log = _log_to_file()
     try:
         file = _read(config)
-        chosen = choose(file.config, model, backend)
+        chosen = choose_models(file.config, model, backend)
     except (BadFile, BadChoice) as error:
         terminal.error(str(error))
         raise typer.Exit(_USAGE) from None
@@ -149,7 +151,7 @@ def pull(
     terminal = Terminal()
     log = _log_to_file()
     try:
-        wanted = choose(_read(config).config, model, None).default_model
+        wanted = choose_models(_read(config).config, model, None).default_model
         if wanted.backend == "echo":
             terminal.say(f"{wanted.id} uses the echo backend, which has no weights.")
             return

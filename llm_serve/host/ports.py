@@ -1,4 +1,4 @@
-"""Whether we may listen where we are asked to, and who does already."""
+"""Whether this process may listen at an address, and which process does already."""
 
 from __future__ import annotations
 
