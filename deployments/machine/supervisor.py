@@ -83,11 +83,7 @@ class Supervisor:
                 env={**os.environ, "PYTHONPATH": python_path()},
             )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
-        assert self._process.stdin is not None
-        order = self._order.model_dump(mode="json", exclude_unset=True)
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+        self._tell(json.dumps(self._order.model_dump(mode="json", exclude_unset=True)))
         while "ray" not in self._said:
             self._raise_if_failed()
             if not self._runs():
@@ -263,11 +259,11 @@ class Supervisor:
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _tell(self, word: str) -> None:
+    def _tell(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(OSError):
-            self._process.stdin.write(word + "\n")
+            self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
