@@ -36,7 +36,7 @@ _WINDOW_S = 600.0
 _LONGEST_PAUSE_S = 30.0
 _PROBE_S = 2.0
 _SILENCE_S = 60.0
-"""No ingress has answered for so long: whatever Ray was to mend, it does not."""
+"""Where no ingress has answered for so long, Ray does not mend what it was to mend."""
 _STOP_S = 5.0
 _WORD_S = 6.0
 """How long a director may take to begin a drain; it answers in milliseconds."""
@@ -292,7 +292,7 @@ class _Dashboard:
         return None
 
     def mend(self) -> None:
-        """Starts it again if it has ended."""
+        """Starts the dashboard again if it has ended."""
         if lives(self._process):
             return
         log.warning("Ray's dashboard has ended; starting it again")

@@ -29,11 +29,13 @@ from llm_serve.host.worker_imports import DONE, FOLDER, ORDER
 log = logging.getLogger("llm_serve.warm")
 _LOOK_S = 0.5
 _SETTLE_S = 5.0
-"""After a worker was taken: it is busy loading, and importing beside it would slow it."""
+"""How long nothing is done after a worker was taken: it loads, and importing beside it would slow
+it."""
 _PATIENCE_S = 30.0
-"""For a worker to come up and to import; a machine that takes longer has other worries."""
+"""How long a worker may take to come up and to import; a machine that takes longer has other
+worries."""
 _KEPT_S = 10**8
-"""How long Ray may not end it for being idle."""
+"""How long Ray may not end the worker for being idle."""
 _ROOM = 2 * 2**30
 """Bytes that must be free on the machine: models come first."""
 _MODULES = (

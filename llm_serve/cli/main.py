@@ -96,7 +96,7 @@ def serve(
     terminal = Terminal()
     log = _log_to_file()
     try:
-        file = _read(config)
+        file = _file_of(config)
         chosen = choose_models(file.config, model, backend)
     except (BadFile, BadChoice) as error:
         terminal.error(str(error))
@@ -151,7 +151,7 @@ def pull(
     terminal = Terminal()
     log = _log_to_file()
     try:
-        wanted = choose_models(_read(config).config, model, None).default_model
+        wanted = choose_models(_file_of(config).config, model, None).default_model
         if wanted.backend == "echo":
             terminal.say(f"{wanted.id} uses the echo backend, which has no weights.")
             return
@@ -171,7 +171,7 @@ for verb in VERBS:
     app.command()(verb)
 
 
-def _read(config: Path | None) -> ServeFile:
+def _file_of(config: Path | None) -> ServeFile:
     """The file, or what is served without one. Raises BadFile."""
     if config is None:
         from deployments.schema import ServeFile

@@ -33,7 +33,7 @@ def processes(models: Sequence[ModelEntry], *, bars: bool) -> Table:
         "LOAD": _bar if bars else _load,
         "RUNNING": lambda m: str(m["running"]),
         "QUEUED": lambda m: str(m["queued"]),
-        "MEMORY": lambda m: _size(m.get("footprint_bytes")) if m["replicas"] else _NOTHING,
+        "MEMORY": lambda m: _in_units(m.get("footprint_bytes")) if m["replicas"] else _NOTHING,
         "REPLICAS": lambda m: str(m["replicas"]),
         "LAST ERROR": lambda m: m.get("last_error", _NOTHING),
     }
@@ -93,7 +93,7 @@ def _bar(model: ModelEntry) -> Any:
     return grid
 
 
-def _size(count: float | None) -> str:
+def _in_units(count: float | None) -> str:
     if count is None:
         return _NOTHING
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

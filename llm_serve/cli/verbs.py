@@ -144,10 +144,10 @@ def _follow(remote: Remote, model_id: str, report: OnProgress, terminal: Termina
                     stage: Stage = model.get("load_stage") or "starting"
                     report(LoadProgress(stage, model.get("load_progress")))
                 case _ if moved or time.monotonic() - began > _SETTLE_S:
-                    raise RemoteError(_why(model))
+                    raise RemoteError(_why_not_ready(model))
 
 
-def _why(model: ModelEntry) -> str:
+def _why_not_ready(model: ModelEntry) -> str:
     if model["status"] == "failed":
         return f"{model['id']} could not be loaded: {model.get('last_error', 'no reason is known')}"
     return f"{model['id']} is not loaded after all: it was unloaded, or another took its place."

@@ -26,7 +26,8 @@ from llm_serve.sampling import Sampling
 
 log = logging.getLogger("llm_serve.backends.transformers")
 Sink = Callable[[bool, ServeError | None], None]
-"""Is told that a request has more tokens: whether it has finished, and whether it failed."""
+"""A sink is told that its request has more tokens: whether it has finished, and the error if it has
+failed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +43,7 @@ class EngineRequest:
     sink: Sink
     loop: asyncio.AbstractEventLoop
     silent: bool
-    """Whether only its end is told."""
+    """Whether the sink is told of the end alone."""
     generated: list[int] = field(default_factory=list)
 
     @property
@@ -164,7 +165,7 @@ class Engine:
             self._requests.clear()
 
     def _take_in(self) -> None:
-        """Does what others have asked for; waits for them while there is nothing to compute."""
+        """Does what others have asked for; waits for that while there is nothing to compute."""
         if not self._planner.active:
             self._inbox.get()()
         while not self._inbox.empty():

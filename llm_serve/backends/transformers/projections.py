@@ -83,6 +83,8 @@ class _Product(nn.Module):  # type: ignore[misc]
 
 
 class _ProductPart(nn.Module):  # type: ignore[misc]
+    """One of the layers that became a product, in the place of that layer."""
+
     def __init__(self, product: _Product, index: int) -> None:
         super().__init__()
         self.product = product

@@ -26,7 +26,7 @@ CANDIDATES = 128
 
 
 class State:
-    """What is remembered of one sequence from token to token."""
+    """What the sampler remembers of one sequence from token to token."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling

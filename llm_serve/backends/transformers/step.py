@@ -54,7 +54,7 @@ class Runner:
 
 
 class Step:
-    """An `Attends` over the cache."""
+    """One forward pass over the cache: the `Attends` that it brings along."""
 
     def __init__(
         self, parts: Parts[StepPart], memory: KvMemory, buffers: Buffers, device: torch.device
@@ -63,7 +63,7 @@ class Step:
         self._memory = memory
         self._buffers = buffers
         self._device = device
-        self._written = torch.tensor([s for part in parts for s in _written(part)], device=device)
+        self._written = torch.tensor([s for part in parts for s in _slots_of(part)], device=device)
         self._plans: dict[tuple[int | None, torch.dtype], list[Decode | Prefill]] = {}
 
     def attend(self, call: Call) -> torch.Tensor:
@@ -138,7 +138,7 @@ class _Span:
         self.token = token
         """Where its new tokens begin in the step."""
         self.first = first
-        """The first token that is seen; all up to `part.end` are."""
+        """The first token that is seen; all those after it, up to `part.end`, are seen too."""
         pages = slice(first // PAGE_TOKENS, pages_for(part.end))
         self.pages = part.sequence.pages[pages]
         self.base = pages.start * PAGE_TOKENS
@@ -149,8 +149,8 @@ def _mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill_(hidden, float("-inf"))
 
 
-def _written(part: StepPart) -> Iterator[int]:
-    """The slots of the part's tokens."""
+def _slots_of(part: StepPart) -> Iterator[int]:
+    """The slots in which the keys and values of the part's tokens are kept."""
     for position in range(part.start, part.end):
         page = part.sequence.pages[position // PAGE_TOKENS]
         yield page * PAGE_TOKENS + position % PAGE_TOKENS

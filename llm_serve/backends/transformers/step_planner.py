@@ -1,4 +1,6 @@
-"""Which sequences compute how many tokens in the next step. Pure: no torch, no clock, no thread.
+"""Which sequences compute how many tokens in the next step.
+
+The planner is pure: it has no torch, no clock and no thread. `engine` asks it before each step.
 
 1. Sequences that generate come first, one token each; prompts share the room that is left, in the
    order of their admission, in pieces where they are longer.
@@ -25,14 +27,14 @@ class Sequence:
 
     tokens: list[int]
     computed: int = 0
-    """Of how many tokens the keys and values are in the cache."""
+    """The number of tokens whose keys and values are in the cache."""
     pages: list[int] = field(default_factory=list)
-    """Where they are: page i holds tokens i * PAGE_TOKENS and on."""
+    """The pages that hold them: page i has those of tokens i * PAGE_TOKENS and on."""
     cached: int = 0
     """Tokens of the prompt that were found in the cache instead of being computed."""
     running: bool = False
     preempted: bool = False
-    """Whether it ever was."""
+    """Whether the sequence was ever preempted."""
 
     @property
     def pending(self) -> int:
@@ -101,7 +103,7 @@ class StepPlanner:
         return parts
 
     def advance(self, parts: Iterable[StepPart]) -> None:
-        """The step was computed: full pages can be used by others."""
+        """Notes that the step was computed, so that other sequences can use its full pages."""
         for part in parts:
             sequence = part.sequence
             sequence.computed = part.end
@@ -121,7 +123,7 @@ class StepPlanner:
         return room
 
     def _skip_known(self, sequence: Sequence) -> None:
-        """Others may have computed the next tokens while this sequence waited for room."""
+        """Takes over tokens that other sequences have computed while this one waited for room."""
         while True:
             number = sequence.computed // PAGE_TOKENS
             gained = (number + 1) * PAGE_TOKENS - sequence.computed
