@@ -36,6 +36,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from deployments.door.haproxy import (
+    STARTING,
     Opening,
     TemplateChanged,
     closed,
@@ -321,7 +322,7 @@ async def _hold_for_raylet(folder: Path, host: str, port: int, raylet: int) -> N
     node = psutil.Process(raylet)
     body_s = float(os.environ.get("LLM_SERVE_BODY_TIMEOUT_S", BODY_S))
     door = Door(folder, listen(host, port), host, body_s)
-    await door.open("The server is starting; try again shortly.")
+    await door.open(STARTING)
     try:
         while lives(node):
             if not door.stand_ins and time.monotonic() - door.left_at > _ORPHAN_S:

@@ -51,6 +51,7 @@ from llm_serve.host.ports import is_loopback
 from llm_serve.wire import REQUEST_ID, error_body, to_json
 
 RAY_VERSION = "2.60"
+STARTING = "The server is starting; try again shortly."
 HEADERS_BYTES = 16 * 1024
 """Above this, 431. HAProxy itself takes twice as much before it closes the connection."""
 _BUFFERS = f"tune.bufsize {2 * HEADERS_BYTES}"
@@ -233,7 +234,7 @@ def _buffering(opening: Opening) -> str:
 def _missing(has_any: bool) -> ServeError:
     if has_any:
         return _NO_ROUTE
-    return NotReady("The server is starting; try again shortly.", retry_after_s=_RETRY_S)
+    return NotReady(STARTING, retry_after_s=_RETRY_S)
 
 
 def _connections(opening: Opening) -> str:

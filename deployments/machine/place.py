@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 
 from deployments.door.door import DoorThread
+from deployments.door.haproxy import STARTING
 from deployments.machine.environment import haproxy_is_on
 from deployments.schema import ServeFile
 
 _LONGEST = 10
 """HAProxy's unix sockets have paths of 97 characters, of which a node's id takes 57, the name in it
 8, and ours 21."""
-_STARTING = "The server is starting; try again shortly."
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def open_door(file: ServeFile, folder: Path) -> Iterator[DoorThread | None]:
         return
     door = DoorThread(folder, file.host, file.port, file.config.server.body_timeout_s)
     try:
-        yield door.open(_STARTING)
+        yield door.open(STARTING)
     finally:
         door.shut()
 
