@@ -24,7 +24,7 @@ class ServeFile(FrozenModel):
     address. `whole` is the file itself, whose settings for Ray Serve hold besides; empty where
     there is no file."""
 
-    model_config = ConfigDict(ser_json_bytes="base64")
+    model_config = ConfigDict(ser_json_bytes="base64", ser_json_inf_nan="constants")
 
     config: Config
     host: str = DEFAULT_HOST
