@@ -14,7 +14,7 @@ from deployments.app.names import INGRESS, deployment_of
 from deployments.app.replica import Model
 from deployments.cluster.nodes import with_gpus
 from llm_serve.config import Config, ModelConfig, VllmEngine
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 
 DRAIN_SLACK_S = 10.0
 HEALTH_PERIOD_S = 2
@@ -34,9 +34,7 @@ def build(config: Config) -> serve.Application:
         num_replicas=config.server.ingress_replicas,
         health_check_period_s=HEALTH_PERIOD_S,
         # What was held, and then streams, must end whole before its ingress goes.
-        graceful_shutdown_timeout_s=(
-            config.server.inference_timeout_s + config.cold_start.max_hold_s + DRAIN_SLACK_S
-        ),
+        graceful_shutdown_timeout_s=config.longest_request_s + DRAIN_SLACK_S,
         graceful_shutdown_wait_loop_s=0.1,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": 0},

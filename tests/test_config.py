@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_serve.cli.selection import choose
+from llm_serve.cli.selection import choose_models
 from llm_serve.config import Config, ModelConfig, VllmEngine
 
 
@@ -18,10 +18,10 @@ def config(*ids: str) -> Config:
 def test_a_chosen_model_is_the_only_one_that_is_known() -> None:
     asked = config("a", "b")
     assert asked.model("a") is not None  # what was looked up once is remembered
-    chosen = choose(asked, "b", None)
+    chosen = choose_models(asked, "b", None)
     assert chosen.model("a") is None
     assert chosen.model("b") == asked.model("b")
-    assert choose(asked, "hub:new/one", None).model("new/one") is not None
+    assert choose_models(asked, "hub:new/one", None).model("new/one") is not None
 
 
 def test_a_copy_is_checked() -> None:

@@ -80,6 +80,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "llm_serve.cli": {
         "deployments.machine",
+        "deployments.schema",
         "llm_serve.backends",
         "llm_serve.config",
         "llm_serve.errors",

@@ -14,7 +14,7 @@ from deployments.app.director_client import DirectorLink
 from deployments.app.gateway import HandleGateway
 from llm_serve.api.app import create_app
 from llm_serve.config import Config
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 
 
 @serve.ingress()

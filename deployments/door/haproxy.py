@@ -51,9 +51,14 @@ from llm_serve.host.ports import is_loopback
 from llm_serve.wire import REQUEST_ID, error_body, to_json
 
 RAY_VERSION = "2.60"
+STARTING = "The server is starting; try again shortly."
 HEADERS_BYTES = 16 * 1024
 """Above this, 431. HAProxy itself takes twice as much before it closes the connection."""
 _BUFFERS = f"tune.bufsize {2 * HEADERS_BYTES}"
+_ONE_REQUEST = """\
+    http-reuse never
+    option http-server-close
+    option http-pretend-keepalive"""
 HEADERS_S = 10
 """How long a client may take to send the headers of a request."""
 _LEFT_S = 5
@@ -68,31 +73,29 @@ spliced."""
 _ALWAYS_WELCOME = 64
 """Connections that an address may have however full it is: a health check gets through."""
 _RETRY_S = 2
-_UNREADABLE = "The request could not be read."
-_BROKE = "The connection to the ingress broke; send the request again."
-
+_COMMON: dict[int, ServeError] = {
+    400: InvalidRequest("The request could not be read."),
+    405: WrongMethod("This path does not take that method."),
+    413: BodyTooLarge("The body is too large."),
+    502: EngineDied("The connection to the ingress broke; send the request again."),
+    504: InferenceTimeout("The ingress did not answer in time."),
+}
+"""What HAProxy and Ray's plain text may both have to say, by status."""
+_NO_ROUTE = NoRoute("There is no such path. /openapi.json lists every route.")
 _OWN_ERRORS: tuple[ServeError, ...] = (
-    InvalidRequest(_UNREADABLE),
+    *_COMMON.values(),
+    _NO_ROUTE,
     RequestTimeout("The body did not come in time; see server.body_timeout_s."),
     MissingKey("An API key is needed."),
     WrongKey("This is not allowed here."),
-    NoRoute("There is no such path. /openapi.json lists every route."),
-    WrongMethod("This path does not take that method."),
-    BodyTooLarge("The body is too large."),
     QueueFull("Too many requests; try again shortly.", retry_after_s=_RETRY_S),
     InternalError("HAProxy failed on this request; its log has the reason."),
-    EngineDied(_BROKE),
-    InferenceTimeout("The ingress did not answer in time."),
 )
 """What HAProxy may have to say by itself, besides the 503 of the configuration."""
-_OTHERS = {
-    400: InvalidRequest(_UNREADABLE),
-    405: WrongMethod("This path does not take that method."),
+_RAY_ERRORS: dict[int, ServeError] = {
+    **_COMMON,
     409: Conflict("The server does not accept requests now; send it again shortly."),
-    413: BodyTooLarge("The body is too large."),
     500: InternalError("Ray Serve failed on this request; its logs have the reason."),
-    502: EngineDied(_BROKE),
-    504: InferenceTimeout("The ingress did not answer in time."),
 }
 """What a plain-text error of Ray's becomes; any other is a 503, since no ingress has answered."""
 
@@ -137,16 +140,13 @@ def most_connections(open_files: int) -> int:
     return max(256, min(MOST_CONNECTIONS, int((open_files - _OTHER_FILES) / _FILES_A_CONNECTION)))
 
 
-def address_of(config: str, environ: Mapping[str, str]) -> Address:
-    """The public address of Ray's configuration; LLM_SERVE_HOST replaces its host.
-
-    Under `llm-serve` Ray is told 127.0.0.1 only, so that the replicas' own ports stay there
-    whatever the public address is.
-    """
+def address_of(config: str) -> Address:
+    """The public address of Ray's configuration, which the door of a node takes. The door of
+    `llm-serve` has its own, and Ray is told 127.0.0.1 there."""
     found = re.search(r"frontend http_frontend\n *bind (.*):(\d+)$", config, re.MULTILINE)
     if found is None:
         raise TemplateChanged("address of the HTTP frontend")
-    host = environ.get("LLM_SERVE_HOST") or found[1].strip("[]")
+    host = found[1].strip("[]")
     return Address("0.0.0.0" if host == "*" else host, int(found[2]))
 
 
@@ -160,59 +160,50 @@ def put_right(config: str, opening: Opening, environ: Mapping[str, str] = os.env
 
     Raises TemplateChanged.
     """
-    folder = opening.folder
-    config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
-    config = _replace(config, "maxconn", r"^ *maxconn .*$", f"    {_connections(opening)}")
-    config = _replace(config, "buffer size", r"^ *tune.bufsize .*$", f"    {_BUFFERS}")
-    config = _replace(
-        config,
-        "admin socket",
-        r"^ *stats socket .*$",
-        f"    stats socket {opening.admin} mode 600 level admin",
-    )
-    config = _replace(
-        config,
-        "frontend for metrics",
-        r"(frontend prometheus\n *bind ).*$",
-        rf"\g<1>unix@{folder}/prom mode 600",
-    )
-    config = _replace(
-        config,
-        "listener for statistics",
-        r"(listen stats\n *bind ).*$",
-        rf"\g<1>unix@{folder}/stats mode 600",
-    )
+    folder, served = opening.folder, has_servers(config)
+    unavailable = NotReady("No ingress is up; try again.", retry_after_s=_RETRY_S)
+    edits = [
+        ("maxconn", r"^ *maxconn .*$", f"    {_connections(opening)}"),
+        ("buffer size", r"^ *tune.bufsize .*$", f"    {_BUFFERS}"),
+        (
+            "admin socket",
+            r"^ *stats socket .*$",
+            f"    stats socket {opening.admin} mode 600 level admin",
+        ),
+        (
+            "frontend for metrics",
+            r"(frontend prometheus\n *bind ).*$",
+            rf"\g<1>unix@{folder}/prom mode 600",
+        ),
+        (
+            "listener for statistics",
+            r"(listen stats\n *bind ).*$",
+            rf"\g<1>unix@{folder}/stats mode 600",
+        ),
+        ("option splice-request", r"^ *option splice-request\n", ""),
+        (
+            "HTTP frontend",
+            r"(frontend http_frontend\n) *bind .*$",
+            "\\g<1>" + _front(opening).replace("\\", "\\\\"),
+        ),
+        (
+            "answer for unknown paths",
+            r"(backend default_backend\n) *http-request return .*$",
+            rf"\g<1>    http-request return {_page(_missing(served), folder)}",
+        ),
+        ("defaults", r"^defaults$", "defaults\n" + _defaults(unavailable, folder)),
+    ]
     if "RAY_SERVE_HAPROXY_LOG_TARGET" not in environ:
-        config = _replace(config, "log target", r"^ *log \S+ local0 info\n", "")
-    config = _replace(
-        config,
-        "reuse of connections",
-        r"^ *http-reuse always$",
-        "    http-reuse never\n    option http-server-close\n    option http-pretend-keepalive",
-        optional=not has_servers(config),
-    )
-    config = _replace(config, "option splice-request", r"^ *option splice-request\n", "")
-    config = _replace(
-        config,
-        "HTTP frontend",
-        r"(frontend http_frontend\n) *bind .*$",
-        "\\g<1>" + _front(opening).replace("\\", "\\\\"),
-    )
-    missing = _page(_missing(has_servers(config)), folder)
-    config = _replace(
-        config,
-        "answer for unknown paths",
-        r"(backend default_backend\n) *http-request return .*$",
-        rf"\g<1>    http-request return {missing}",
-    )
-    config = re.sub(
-        r"^(backend (?!default_backend).*)$",
-        rf"\1\n{_buffering(opening)}",
-        config,
-        flags=re.MULTILINE,
-    )
-    defaults = _defaults(NotReady("No ingress is up; try again.", retry_after_s=_RETRY_S), folder)
-    return _replace(config, "defaults", r"^defaults$", "defaults\n" + defaults)
+        edits.append(("log target", r"^ *log \S+ local0 info\n", ""))
+    if served:
+        edits.append(("reuse of connections", r"^ *http-reuse always$", _ONE_REQUEST))
+    config = re.sub(r"^ *errorfile .*\n", "", config, flags=re.MULTILINE)
+    for what, pattern, by in edits:
+        config, count = re.subn(pattern, by, config, count=1, flags=re.MULTILINE)
+        if not count:
+            raise TemplateChanged(what)
+    buffered = rf"\1\n{_buffering(opening)}"
+    return re.sub(r"^(backend (?!default_backend).*)$", buffered, config, flags=re.MULTILINE)
 
 
 def closed(opening: Opening, reason: str) -> str:
@@ -242,8 +233,8 @@ def _buffering(opening: Opening) -> str:
 
 def _missing(has_any: bool) -> ServeError:
     if has_any:
-        return NoRoute("There is no such path. /openapi.json lists every route.")
-    return NotReady("The server is starting; try again shortly.", retry_after_s=_RETRY_S)
+        return _NO_ROUTE
+    return NotReady(STARTING, retry_after_s=_RETRY_S)
 
 
 def _connections(opening: Opening) -> str:
@@ -269,7 +260,7 @@ def _front(opening: Opening) -> str:
     large = HeadersTooLarge(f"The headers are larger than {HEADERS_BYTES // 1024} KiB; send less.")
     guards = "\n".join(
         f"    http-response return {_page(error, opening.folder)} if foreign {{ status {status} }}"
-        for status, error in _OTHERS.items()
+        for status, error in _RAY_ERRORS.items()
     )
     away = NotReady("No ingress is up; try again shortly.", retry_after_s=_RETRY_S)
     return f"""    bind fd@{opening.listener}
@@ -303,13 +294,6 @@ def _page(error: ServeError, folder: Path) -> str:
         headers["retry-after"] = str(error.retry_after_s)
     given = " ".join(f"hdr {name} {value}" for name, value in headers.items())
     return f"status {error.status} content-type application/json file {page} {given}"
-
-
-def _replace(text: str, what: str, pattern: str, by: str, *, optional: bool = False) -> str:
-    text, count = re.subn(pattern, by, text, count=1, flags=re.MULTILINE)
-    if not count and not optional:
-        raise TemplateChanged(what)
-    return text
 
 
 def opening_for(listener: int, folder: Path, host: str, open_files: int, body_s: float) -> Opening:

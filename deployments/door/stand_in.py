@@ -61,7 +61,7 @@ def _connect(config: Path, manager: int) -> socket.socket:
         control.unlink(missing_ok=True)
     from deployments.door.haproxy import address_of
 
-    address = address_of(config.read_text(), os.environ)
+    address = address_of(config.read_text())
     raylet = int(Path(f"/proc/{manager}/stat").read_text().rpartition(")")[2].split()[1])
     log = config.parent / "door.log"
     with log.open("wb") as output:

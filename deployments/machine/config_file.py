@@ -1,4 +1,5 @@
-"""Reads `serve_config.yaml` and says everything that is wrong with it, line by line.
+"""Reads a `serve_config.yaml` and says everything that is wrong with it, line by line: for the
+command, its verb `check` and its option `--config`.
 
 Ray Serve drops keys that it does not know; here they are errors, at its levels and at ours.
 """
@@ -13,12 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from deployments.machine.environment import applied, serve_env
-from deployments.schema import IMPORT_PATH, POLICY, our_application
+from deployments.schema import IMPORT_PATH, POLICY, ServeFile, our_application
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
+from llm_serve.config.api_keys import read_keys
 from llm_serve.config.explain import explain, unknown_keys
 from llm_serve.config.explain import path as path_of
-from llm_serve.config.keys import read_keys
-from llm_serve.config.serve_file import ServeFile
 from llm_serve.config.yaml_file import BadFile, Loc, Problem, YamlFile
 from llm_serve.models import parse
 
@@ -50,7 +50,7 @@ def read_serve_file(path: Path) -> ServeFile:
     if not 1 <= port <= 65535:
         what = f"http_options.port: must be from 1 to 65535, not {port}"
         raise BadFile(path, [Problem(file.line(("http_options", "port")), what)])
-    return ServeFile(config, host, port, file.data)
+    return ServeFile(config=config, host=host, port=port, whole=file.data)
 
 
 def _outer_problems(file: YamlFile, schema: type[BaseModel]) -> list[Problem]:

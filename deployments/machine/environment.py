@@ -1,22 +1,25 @@
-"""The environment that Ray must start in: `serve.env`, and what each start has for itself.
+"""The environment that Ray must start in: `serve.env`, what each start has for itself, and Ray's
+token.
 
-The only place that writes those of a whole server.
+The only place that writes the variables of a whole server. `deployments.machine.launch` applies
+them around Ray's life.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from deployments.door.stand_in import DOOR
-from llm_serve.config import Config
+from deployments.schema import ServeFile
 from llm_serve.models import cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,34 +42,27 @@ def haproxy_is_on() -> bool:
     return os.environ.get(name, serve_env()[name]) == "1"
 
 
-def longest_request_s(config: Config) -> float:
-    """Seconds from a request's coming to its last byte: it may be held, and then run."""
-    return config.cold_start.max_hold_s + config.server.inference_timeout_s
-
-
-def start_env(
-    folder: Path, host: str, longest_s: float, door: Path | None = None
-) -> dict[str, str]:
+def start_env(file: ServeFile, folder: Path, door: Path | None = None) -> dict[str, str]:
     """What differs from start to start, so that two servers on one machine do not meet.
 
-    `folder` is this start's own, with a short path: it holds unix sockets. `host` is the public
-    address; see `deployments.door.haproxy`. `longest_s`: seconds that a request may take. `door`:
-    the control socket of the door that holds the public address.
+    `folder` is this start's own, with a short path: it holds unix sockets. `door` is the control
+    socket of the door that holds the public address; see `deployments.door.haproxy`.
     """
+    hard_stop_s = int(file.config.longest_request_s) + _STOP_SLACK_S
     doors = {} if door is None else {DOOR: str(door)}
     return {
         **doors,
         "LLM_SERVE_FOLDER": str(folder),
-        "LLM_SERVE_HOST": host,
+        "LLM_SERVE_HOST": file.host,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_script(folder)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(longest_s) + _STOP_SLACK_S),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(hard_stop_s),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        "PYTHONPATH": _python_path(),
+        "PYTHONPATH": python_path(),
         **_temporary(folder),
     }
 
@@ -115,7 +111,29 @@ def _haproxy_script(folder: Path) -> Path:
     return script
 
 
-def _python_path() -> str:
-    """Ray's workers must import these packages from where this process did."""
+def python_path() -> str:
+    """Ray's processes must import these packages from where this process did."""
     rest = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(ROOT), rest] if rest else [str(ROOT)])
+
+
+def ensure_token(environ: Mapping[str, str]) -> str | None:
+    """Makes the token that Ray asks for where there is none yet. Says where it is, or None if the
+    user turned it off; a mode or a token that the user chose stays as it is.
+
+    Ray 2.60 would make it by itself, but readable for everyone on the machine. Here it is for its
+    owner alone, at the same place, so that the commands `ray` and `serve` find it.
+    """
+    if environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
+    if environ.get("RAY_AUTH_TOKEN"):
+        return "$RAY_AUTH_TOKEN"
+    if chosen := environ.get("RAY_AUTH_TOKEN_PATH"):
+        return chosen
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+    return str(path)

@@ -1,4 +1,4 @@
-"""How a server is, asked over HTTP as a client would ask."""
+"""How a server is, asked over HTTP as a client would ask. The command asks it all the time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from llm_serve.config import Config
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 
 _TIMEOUT_S = 5.0
 

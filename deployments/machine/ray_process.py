@@ -22,57 +22,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, TextIO
 
-from deployments.machine.launch import Cluster, Place, StartFailed, launch
-from deployments.machine.warm import warm_worker
-from llm_serve.config import Config
+from deployments.machine.launch import (
+    Order,
+    RayFacts,
+    StartFailed,
+    drain,
+    has_controller,
+    is_deployed,
+    launch,
+)
+from deployments.machine.warm_worker import warm_worker
 from llm_serve.host.processes import adopt_orphans, end_all
 
 log = logging.getLogger("llm_serve.ray_process")
 DISK_FULL = "The disk is full; Ray needs room for its logs. Free some and try again."
 _LOOK_S = 0.2
 _ACTORS_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to serve, and where."""
-
-    config: Config
-    host: str
-    port: int
-    schema: dict[str, Any] | None
-    place: Place
-
-    def to_json(self) -> str:
-        door = None if self.place.door is None else str(self.place.door)
-        return json.dumps(
-            {
-                "config": self.config.model_dump(mode="json", exclude_unset=True),
-                "host": self.host,
-                "port": self.port,
-                "schema": self.schema,
-                "folder": str(self.place.folder),
-                "door": door,
-            },
-            default=str,
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Order:
-        fields = json.loads(text)
-        door = None if fields["door"] is None else Path(fields["door"])
-        return cls(
-            Config.model_validate(fields["config"]),
-            fields["host"],
-            fields["port"],
-            fields["schema"],
-            Place(Path(fields["folder"]), door),
-        )
 
 
 class Reporter:
@@ -94,16 +62,10 @@ def main() -> None:
     reporter = Reporter(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order = Order.from_json(sys.stdin.readline())
+    order = Order.model_validate_json(sys.stdin.readline())
     try:
-        with launch(
-            order.config,
-            host=order.host,
-            port=order.port,
-            schema=order.schema,
-            place=order.place,
-        ) as cluster:
-            _serve(cluster, reporter)
+        with launch(order) as facts, warm_worker(order.config, order.folder):
+            _watch(facts, reporter)
     except StartFailed as error:
         reporter.say("failed", reason=str(error))
     except OSError as error:
@@ -114,43 +76,32 @@ def main() -> None:
         end_all()
 
 
-def _serve(cluster: Cluster, reporter: Reporter) -> None:
-    reporter.say(
-        "ray",
-        logs=str(cluster.logs),
-        dashboard=cluster.dashboard,
-        token=cluster.token,
-        vital={process.name(): process.pid for process in cluster.vital},
-    )
-    commands = threading.Thread(target=_obey, args=(cluster, reporter), daemon=True)
+def _watch(facts: RayFacts, reporter: Reporter) -> None:
+    """Says what happens, until the input ends."""
+    reporter.say("ray", **asdict(facts))
+    commands = threading.Thread(target=_obey, args=(reporter,), daemon=True)
     commands.start()
     deployed = False
     looked = time.monotonic()
-    with warm_worker(cluster.warm_folder):
-        while commands.is_alive():
-            if not deployed and cluster.is_deployed():
-                deployed = True
-                reporter.say("deployed")
-            if deployed and time.monotonic() - looked > _ACTORS_S:
-                looked = time.monotonic()
-                if not cluster.has_controller():
-                    reporter.say("lost", what="Serve controller")
-            time.sleep(_LOOK_S)
+    while commands.is_alive():
+        if not deployed and is_deployed():
+            deployed = True
+            reporter.say("deployed")
+        if deployed and time.monotonic() - looked > _ACTORS_S:
+            looked = time.monotonic()
+            if not has_controller():
+                reporter.say("lost", what="Serve controller")
+        time.sleep(_LOOK_S)
 
 
-def _obey(cluster: Cluster, reporter: Reporter) -> None:
-    for command in _commands():
-        if command == "drain":
+def _obey(reporter: Reporter) -> None:
+    for line in sys.stdin:
+        if line.strip() == "drain":
             try:
-                cluster.drain()
+                drain()
             except Exception:
                 log.exception("the director could not be told to drain")
             reporter.say("draining")
-
-
-def _commands() -> Iterator[str]:
-    while line := sys.stdin.readline():
-        yield line.strip()
 
 
 if __name__ == "__main__":

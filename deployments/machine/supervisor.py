@@ -19,16 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from deployments.door.door import DoorThread
-from deployments.machine.environment import ROOT
-from deployments.machine.launch import StartFailed
+from deployments.machine.environment import python_path
+from deployments.machine.launch import Order, StartFailed, last_line
 from deployments.machine.probe import Health, Probe
-from deployments.machine.ray_process import Order
 from llm_serve.host.processes import descendants, end, is_haproxy, lives
 
 log = logging.getLogger("llm_serve.supervisor")
@@ -38,7 +36,7 @@ _WINDOW_S = 600.0
 _LONGEST_PAUSE_S = 30.0
 _PROBE_S = 2.0
 _SILENCE_S = 60.0
-"""No ingress has answered for so long: whatever Ray was to mend, it does not."""
+"""Where no ingress has answered for so long, Ray does not mend what it was to mend."""
 _STOP_S = 5.0
 _WORD_S = 6.0
 """How long a director may take to begin a drain; it answers in milliseconds."""
@@ -73,7 +71,7 @@ class Supervisor:
         """Starts Ray. Raises StartFailed."""
         self._said = {}
         self._vital = {}
-        log_file = self._order.place.folder / "ray_process.log"
+        log_file = self._order.folder / "ray_process.log"
         with log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 self.command,
@@ -82,17 +80,16 @@ class Supervisor:
                 stderr=output,
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the command, which drains first
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, "PYTHONPATH": python_path()},
             )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(self._order.to_json() + "\n")
-            self._process.stdin.flush()
+        self._tell(json.dumps(self._order.model_dump(mode="json", exclude_unset=True)))
         while "ray" not in self._said:
             self._raise_if_failed()
             if not self._runs():
-                raise StartFailed(f"Ray did not start. {_tail(log_file)}")
+                raise StartFailed(
+                    f"Ray did not start. {last_line(log_file.read_text(errors='replace'))}"
+                )
             time.sleep(_LOOK_S / 4)
         self.ray = self._said["ray"]
         try:
@@ -103,13 +100,11 @@ class Supervisor:
 
     def wait(self, report: Callable[[Health], None] | None = None) -> Health:
         """Until no model is loading; the last `/healthz`. Raises StartFailed and Broken."""
-        last: Health | None = None
         while True:
             self._raise_if_failed()
             self._raise_if_broken()
             health = self.probe.health()
-            if health is not None and health != last:
-                last = health
+            if health is not None:
                 if report is not None:
                     report(health)
                 if health["status"] not in ("starting", "switching"):
@@ -211,7 +206,7 @@ class Supervisor:
     def _sweep(self) -> None:
         """Removes what the Ray that has ended left in the server's folder: sockets of its nodes
         and temporary files. The door's own files lie beside them, and stay."""
-        for left in self._order.place.folder.iterdir():
+        for left in self._order.folder.iterdir():
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -264,11 +259,11 @@ class Supervisor:
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _tell(self, word: str) -> None:
+    def _tell(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(OSError):
-            self._process.stdin.write(word + "\n")
+            self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
@@ -297,7 +292,7 @@ class _Dashboard:
         return None
 
     def mend(self) -> None:
-        """Starts it again if it has ended."""
+        """Starts the dashboard again if it has ended."""
         if lives(self._process):
             return
         log.warning("Ray's dashboard has ended; starting it again")
@@ -325,13 +320,3 @@ def _is_model(process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     return title.startswith(_REPLICA) and ":Model." in title
-
-
-def _tail(file: Path) -> str:
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def _python_path() -> str:
-    rest = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([str(ROOT), rest] if rest else [str(ROOT)])

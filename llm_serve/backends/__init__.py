@@ -1,4 +1,6 @@
-"""Engines behind one protocol. `create` imports the one that a model names, and no other."""
+"""Engines behind one protocol. `create` imports the one that a model names, and no other: a replica
+calls it, and `llm-serve check` calls `check_engine`.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,10 @@ CAPABILITIES: dict[str, Capabilities] = {
     "tensorrt_llm": replace(_SAMPLING, response_format=True),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
-
-
 UNTRIED: dict[str, str] = {
     "tensorrt_llm": "written for TensorRT-LLM 1.2 and tested on a fake of it, not on hardware",
 }
-"""What a backend was not tried with; shown with each of its models."""
+"""What a backend was not tried with; `/v1/models/{id}` shows it with each of its models."""
 
 
 def create(model: ModelConfig) -> Backend:

@@ -1,7 +1,8 @@
 """From tokens to text that may be sent: whole characters only, never a piece of a stop string.
 
-Both are pure and know no engine. What is sent cannot be taken back, so `Detokenizer` holds tokens
-that end inside a character, and `StopMatcher` holds text that may become a stop string.
+`Detokenizer` and `StopMatcher` are pure and know no engine; `output_decoder` uses them. What is
+sent cannot be taken back, so the one holds tokens that end inside a character, and the other holds
+text that may become a stop string.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _STEPS = 20
 
 
 class EchoBackend:
-    """See the module. A token is a word with the white space after it."""
+    """The `Backend` of this module. A token is a word with the white space after it."""
 
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, EchoEngine)

@@ -1,4 +1,4 @@
-"""An `engine` section whose keys are an engine's own: which of them may be set."""
+"""Which keys may be set in an `engine` section whose keys are the engine's own."""
 
 from __future__ import annotations
 

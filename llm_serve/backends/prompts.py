@@ -1,5 +1,7 @@
-"""From messages and texts to token ids, and what an engine must be spared: the same for every
-backend that tokenizes with the model's own tokenizer."""
+"""From messages and texts to token ids, and the refusal of prompts that would end an engine.
+
+Every backend that tokenizes with the model's own tokenizer does it in the same way, here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running server, as the verbs of the command line see it: over its HTTP API."""
+"""A running server over its HTTP API, as `llm_serve.cli.verbs` sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 _TIMEOUT_S = 30.0
 """Of calls that answer from memory; above what a busy server takes for them."""
 
-Model = dict[str, Any]
+ModelEntry = dict[str, Any]
 """An entry of `GET /v1/models`."""
 
 
@@ -55,8 +55,8 @@ class Remote:
     def health(self) -> dict[str, Any]:
         return self._call("GET", "/healthz")[1]
 
-    def models(self) -> list[Model]:
-        listed: list[Model] = self._call("GET", "/v1/models")[1]["data"]
+    def models(self) -> list[ModelEntry]:
+        listed: list[ModelEntry] = self._call("GET", "/v1/models")[1]["data"]
         return listed
 
     def load(self, model_id: str) -> dict[str, Any] | None:
@@ -64,18 +64,18 @@ class Remote:
         status, body = self._call("POST", f"/v1/models/{model_id}/load")
         return body if status == 202 else None
 
-    def unload(self, model_id: str) -> Model:
+    def unload(self, model_id: str) -> ModelEntry:
         """Asks the model to leave: how it stands now."""
         return self._call("POST", f"/v1/models/{model_id}/unload")[1]
 
     @contextmanager
-    def changes(self, every_s: float) -> Iterator[Iterator[list[Model]]]:
+    def changes(self, every_s: float) -> Iterator[Iterator[list[ModelEntry]]]:
         """All models now, at every event of the server, and every `every_s` seconds."""
         ended, news = threading.Event(), threading.Event()
         listener = threading.Thread(target=self._listen, args=(news, ended), daemon=True)
         listener.start()
 
-        def models() -> Iterator[list[Model]]:
+        def models() -> Iterator[list[ModelEntry]]:
             while True:
                 news.clear()
                 yield self.models()

@@ -1,23 +1,28 @@
-"""`llm-serve` and its verbs."""
+"""The command `llm-serve`: serves without a verb, and has the verbs `check` and `pull`; those for a
+server that runs are in `llm_serve.cli.verbs`.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llm_serve import __version__
 from llm_serve.backends import check_engine
-from llm_serve.cli.log_file import log_to_file
-from llm_serve.cli.selection import BadChoice, choose
+from llm_serve.cli.selection import BadChoice, choose_models
 from llm_serve.cli.terminal import Terminal
 from llm_serve.cli.verbs import VERBS
 from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
-from llm_serve.config.serve_file import ServeFile
 from llm_serve.config.yaml_file import BadFile
 from llm_serve.errors import LoadFailed
+from llm_serve.models import cache_root
+
+if TYPE_CHECKING:
+    from deployments.schema import ServeFile
 
 app = typer.Typer(
     add_completion=False,
@@ -89,9 +94,18 @@ def serve(
         typer.echo(__version__)
         return
     terminal = Terminal()
-    log = log_to_file()
-    code = _serve(terminal, config, model, backend, host, port)
-    _show(log, code, terminal)
+    log = _log_to_file()
+    try:
+        file = _file_of(config)
+        chosen = choose_models(file.config, model, backend)
+    except (BadFile, BadChoice) as error:
+        terminal.error(str(error))
+        raise typer.Exit(_USAGE) from None
+    from deployments.machine.lifetime import serve_until_stopped
+
+    address = {"host": host or file.host, "port": port or file.port}
+    code = serve_until_stopped(file.model_copy(update={"config": chosen, **address}), terminal)
+    _point_to(log, code, terminal)
     raise typer.Exit(code)
 
 
@@ -135,9 +149,9 @@ def pull(
     from llm_serve.models import resolve, weights_bytes
 
     terminal = Terminal()
-    log = log_to_file()
+    log = _log_to_file()
     try:
-        wanted = choose(_read(config).config, model, None).default_model
+        wanted = choose_models(_file_of(config).config, model, None).default_model
         if wanted.backend == "echo":
             terminal.say(f"{wanted.id} uses the echo backend, which has no weights.")
             return
@@ -148,7 +162,7 @@ def pull(
         raise typer.Exit(_USAGE) from None
     except LoadFailed as error:
         terminal.error(error.detail)
-        _show(log, 1, terminal)
+        _point_to(log, 1, terminal)
         raise typer.Exit(1) from None
     terminal.say(f"{wanted.id}: {weights_bytes(folder) / 1e6:.0f} MB, complete, in {folder}")
 
@@ -157,36 +171,34 @@ for verb in VERBS:
     app.command()(verb)
 
 
-def _serve(
-    terminal: Terminal,
-    file: Path | None,
-    model: str | None,
-    backend: str | None,
-    host: str | None,
-    port: int | None,
-) -> int:
-    try:
-        found = _read(file)
-        chosen = choose(found.config, model, backend)
-    except (BadFile, BadChoice) as error:
-        terminal.error(str(error))
-        return _USAGE
-    from deployments.machine.run import serve as run
+def _file_of(config: Path | None) -> ServeFile:
+    """The file, or what is served without one. Raises BadFile."""
+    if config is None:
+        from deployments.schema import ServeFile
 
-    return run(chosen, host or found.host, port or found.port, terminal, found.schema)
-
-
-def _show(log: Path, code: int, terminal: Terminal) -> None:
-    if code == 1 and log.exists():
-        terminal.say(f"Details are in {log}")
-
-
-def _read(file: Path | None) -> ServeFile:
-    if file is None:
-        return ServeFile(default_config(), DEFAULT_HOST, DEFAULT_PORT, {})
+        return ServeFile(config=default_config())
     from deployments.machine.config_file import read_serve_file
 
-    return read_serve_file(file)
+    return read_serve_file(config)
+
+
+def _log_to_file() -> Path:
+    """Sends the log, whose details would bury the sentence on the terminal, to a file, which exists
+    once there is something in it."""
+    file = cache_root() / "llm-serve.log"
+    log = logging.getLogger("llm_serve")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        log.addHandler(logging.FileHandler(file, delay=True, encoding="utf-8"))
+    except OSError:
+        log.addHandler(logging.NullHandler())
+    return file
+
+
+def _point_to(log: Path, code: int, terminal: Terminal) -> None:
+    if code == 1 and log.exists():
+        terminal.say(f"Details are in {log}")
 
 
 def main() -> None:

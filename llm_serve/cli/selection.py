@@ -1,4 +1,4 @@
-"""What to serve, from a configuration and the flags of the command line."""
+"""What to serve: a configuration, changed by the flags `--model` and `--backend`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BadChoice(Exception):
     """The flags make no sense; the message is a sentence with the remedy."""
 
 
-def choose(config: Config, model: str | None, backend: str | None) -> Config:
+def choose_models(config: Config, model: str | None, backend: str | None) -> Config:
     """`config`, or with a flag given, the same with that one model only."""
     if model is None and backend is None:
         return config

@@ -1,4 +1,4 @@
-"""What `llm-serve ps` and `models` show: the server's models as tables."""
+"""The models of a server as tables: what the verbs `ps` and `models` show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from llm_serve.cli.client import Model
+from llm_serve.cli.client import ModelEntry
 
 _COLORS = {
     "ready": "green",
@@ -21,11 +21,11 @@ _COLORS = {
 _NOTHING = "-"
 _BAR = 20
 
-Columns = dict[str, Callable[[Model], Any]]
+Columns = dict[str, Callable[[ModelEntry], Any]]
 """Title, and what stands under it."""
 
 
-def processes(models: Sequence[Model], *, bars: bool) -> Table:
+def processes(models: Sequence[ModelEntry], *, bars: bool) -> Table:
     """What every model does now. `bars` draws the progress of loads."""
     columns: Columns = {
         "MODEL": lambda m: m["id"],
@@ -33,14 +33,14 @@ def processes(models: Sequence[Model], *, bars: bool) -> Table:
         "LOAD": _bar if bars else _load,
         "RUNNING": lambda m: str(m["running"]),
         "QUEUED": lambda m: str(m["queued"]),
-        "MEMORY": lambda m: _size(m.get("footprint_bytes")) if m["replicas"] else _NOTHING,
+        "MEMORY": lambda m: _in_units(m.get("footprint_bytes")) if m["replicas"] else _NOTHING,
         "REPLICAS": lambda m: str(m["replicas"]),
         "LAST ERROR": lambda m: m.get("last_error", _NOTHING),
     }
     return _table(models, columns, right=("RUNNING", "QUEUED", "MEMORY", "REPLICAS"))
 
 
-def allowlist(models: Sequence[Model]) -> Table:
+def allowlist(models: Sequence[ModelEntry]) -> Table:
     """What may be asked for."""
     columns: Columns = {
         "MODEL": lambda m: m["id"],
@@ -52,7 +52,7 @@ def allowlist(models: Sequence[Model]) -> Table:
     return _table(models, columns, right=("CONTEXT",))
 
 
-def _table(models: Sequence[Model], columns: Columns, right: tuple[str, ...]) -> Table:
+def _table(models: Sequence[ModelEntry], columns: Columns, right: tuple[str, ...]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in columns:
         table.add_column(title, justify="right" if title in right else "left")
@@ -62,11 +62,11 @@ def _table(models: Sequence[Model], columns: Columns, right: tuple[str, ...]) ->
     return table
 
 
-def _status(model: Model) -> Text:
+def _status(model: ModelEntry) -> Text:
     return Text(model["status"], style=_COLORS.get(model["status"], "dim"))
 
 
-def _load(model: Model) -> str:
+def _load(model: ModelEntry) -> str:
     """`weights 40%`, `number 2 in line`, with the seconds that are left where they are known."""
     words = []
     if model["status"] == "loading":
@@ -82,7 +82,7 @@ def _load(model: Model) -> str:
     return " ".join(words) or _NOTHING
 
 
-def _bar(model: Model) -> Any:
+def _bar(model: ModelEntry) -> Any:
     """`_load` with a bar before it, which moves where the fraction is not known."""
     if model["status"] != "loading":
         return _load(model)
@@ -93,12 +93,12 @@ def _bar(model: Model) -> Any:
     return grid
 
 
-def _size(count: float | None) -> str:
+def _in_units(count: float | None) -> str:
     if count is None:
         return _NOTHING
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def _notes(model: Model) -> str:
+def _notes(model: ModelEntry) -> str:
     notes = [word for word in ("default", "pinned") if model[word]]
     return ", ".join(notes) or _NOTHING

@@ -1,4 +1,7 @@
-"""What the person at the terminal sees: lines, and progress bars where there is a terminal."""
+"""What the person at the terminal sees: lines, and progress bars where there is a terminal.
+
+Every verb writes through it, and so does the server's own life (`deployments.machine.lifetime`).
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,8 @@ class Terminal:
 
 
 class _Bars:
+    """An `OnProgress` that draws one bar for each stage of a load."""
+
     def __init__(self, bars: Progress, model_id: str) -> None:
         self._bars = bars
         self._model_id = model_id
@@ -95,6 +100,8 @@ class _Bars:
 
 
 class _Lines:
+    """An `OnProgress` that writes lines."""
+
     def __init__(self, terminal: Terminal, model_id: str) -> None:
         self._terminal = terminal
         self._model_id = model_id

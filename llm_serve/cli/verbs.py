@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from llm_serve.cli.client import DEFAULT_URL, Model, Refused, Remote, RemoteError
+from llm_serve.cli.client import DEFAULT_URL, ModelEntry, Refused, Remote, RemoteError
 from llm_serve.cli.tables import allowlist, processes
 from llm_serve.cli.terminal import Terminal
-from llm_serve.config.keys import read_keys
+from llm_serve.config.api_keys import read_keys
 from llm_serve.errors import UnknownModel
 from llm_serve.progress import LoadProgress, OnProgress, Stage
 
@@ -144,10 +144,10 @@ def _follow(remote: Remote, model_id: str, report: OnProgress, terminal: Termina
                     stage: Stage = model.get("load_stage") or "starting"
                     report(LoadProgress(stage, model.get("load_progress")))
                 case _ if moved or time.monotonic() - began > _SETTLE_S:
-                    raise RemoteError(_why(model))
+                    raise RemoteError(_why_not_ready(model))
 
 
-def _why(model: Model) -> str:
+def _why_not_ready(model: ModelEntry) -> str:
     if model["status"] == "failed":
         return f"{model['id']} could not be loaded: {model.get('last_error', 'no reason is known')}"
     return f"{model['id']} is not loaded after all: it was unloaded, or another took its place."

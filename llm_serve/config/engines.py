@@ -17,6 +17,8 @@ of the host's memory."""
 
 
 class FrozenModel(BaseModel):
+    """A part of the configuration: it does not change, and refuses keys that it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -113,8 +115,8 @@ _SHAPING = frozenset(
     }
 )
 
-Engine = TransformersEngine | VllmEngine | TensorrtEngine | EchoEngine
-ENGINES: dict[str, type[Engine]] = {
+EngineSection = TransformersEngine | VllmEngine | TensorrtEngine | EchoEngine
+ENGINES: dict[str, type[EngineSection]] = {
     "transformers": TransformersEngine,
     "vllm": VllmEngine,
     "tensorrt_llm": TensorrtEngine,

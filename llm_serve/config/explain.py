@@ -1,4 +1,7 @@
-"""Turns what pydantic says about a configuration into sentences with a remedy."""
+"""What pydantic says about a configuration, as sentences with a remedy.
+
+`deployments.machine.config_file` uses it for files, `llm_serve.cli.selection` for flags.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def unknown_keys(data: Any, tree: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str
 
 
 def unknown(key: str, known: Iterable[str], loc: Loc) -> str:
-    """`unknown key 'x' in models[0]; did you mean 'y'?`"""
+    """The sentence for it: `unknown key 'x' in models[0]; did you mean 'y'?`."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1)
     remedy = f"did you mean {near[0]!r}?" if near else f"it may hold: {', '.join(names)}"
@@ -47,7 +50,7 @@ def unknown(key: str, known: Iterable[str], loc: Loc) -> str:
 
 
 def path(loc: Loc) -> str:
-    """`models[0].engine`"""
+    """The place as a person would write it: `models[0].engine`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
     return text.removeprefix(".")
 

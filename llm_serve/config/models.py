@@ -6,7 +6,13 @@ from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from llm_serve.config.engines import ENGINES, BackendName, Engine, FrozenModel, TransformersEngine
+from llm_serve.config.engines import (
+    ENGINES,
+    BackendName,
+    EngineSection,
+    FrozenModel,
+    TransformersEngine,
+)
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 
@@ -43,7 +49,7 @@ class ModelConfig(FrozenModel):
         pattern=r"^[0-9a-f]{64}$",
         description="Of the wheel; the default one's is built in.",
     )
-    engine: Engine = Field(
+    engine: EngineSection = Field(
         cast(Any, None), validate_default=True, description="How the backend runs it."
     )
     adapters: tuple[AdapterConfig, ...] = Field(

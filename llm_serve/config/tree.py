@@ -123,6 +123,11 @@ class Config(FrozenModel):
         return self
 
     @property
+    def longest_request_s(self) -> float:
+        """Seconds from a request's coming to its last byte: it may be held, and then run."""
+        return self.cold_start.max_hold_s + self.server.inference_timeout_s
+
+    @property
     def default_model(self) -> ModelConfig:
         return self.models[0]
 

@@ -1,4 +1,7 @@
-"""A YAML file whose errors have a line: duplicate keys, syntax, and where a value stands."""
+"""A YAML file whose errors have a line: duplicate keys, syntax, and where a value stands.
+
+`deployments.machine.config_file` reads configuration files through it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether we may listen where we are asked to, and who does already."""
+"""Whether this process may listen at an address, and which process does already."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_WAITING)
     except OSError as error:
         listener.close()
-        raise PortTaken(_why(host, port, error)) from None
+        raise PortTaken(_why_not_bound(host, port, error)) from None
     return listener
 
 
@@ -49,7 +49,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _why(host: str, port: int, error: OSError) -> str:
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is in use{_holder(port)}. Stop that, or choose another with --port."
     if error.errno == errno.EACCES:

@@ -1,4 +1,4 @@
-"""What this process started, down to the last grandchild, and how it ends."""
+"""The processes that this one started, down to the last grandchild, and how they are ended."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """In every Ray worker of ours: imports an engine before the worker takes work, if it is told to.
 
 Ray imports this module in the main thread of a worker process that starts, and only then lets the
-worker take work (`preload_python_modules`). One that finds the order of `deployments.machine.warm`
-takes it and imports what it names. No thread does: where two threads import one package, each may
-find the other's half-imported modules, and a Serve controller that started in such a worker failed
-for ever.
+worker take work (`preload_python_modules`). A worker that finds the order of
+`deployments.machine.warm_worker` takes it and imports what it names. No thread does: where two
+threads import one package, each may find the other's half-imported modules, and a Serve controller
+that started in such a worker failed for ever.
 """
 
 from __future__ import annotations

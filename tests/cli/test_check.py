@@ -144,7 +144,7 @@ def test_what_a_file_says_to_ray_survives(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("logging_config:\n  encoding: JSON\n" + GOOD)
     found = read_serve_file(file)
-    schema = deploy_schema(found.config, "127.0.0.1", 9000, found.schema)
+    schema = deploy_schema(found.config, "127.0.0.1", 9000, found.whole)
     assert schema["logging_config"] == {"encoding": "JSON"}
     assert schema["http_options"]["port"] == 9000
     assert schema["applications"][0]["name"] == "llm-serve"

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployments.machine.config_file import read_serve_file
-from deployments.schema import IMPORT_PATH, POLICY
-from llm_serve.config.serve_file import ServeFile
+from deployments.schema import IMPORT_PATH, POLICY, ServeFile
 from llm_serve.config.yaml_file import MOST, BadFile
 from tests.cli.test_check import GOOD
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.machine.environment import applied, serve_env, start_env
-from deployments.machine.folder import own_folder
-from deployments.machine.token import ensure_token
+from deployments.machine.environment import applied, ensure_token, serve_env, start_env
+from deployments.machine.place import own_folder
+from deployments.schema import ServeFile
+from llm_serve.config import default_config
 from tests.cli.processes import ROOT
+
+FILE = ServeFile(config=default_config())
 
 
 def test_folders_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +43,7 @@ def test_two_starts_may_sweep_one_folder(monkeypatch: pytest.MonkeyPatch) -> Non
             dead.rmdir()
         return exists(pid)
 
-    monkeypatch.setattr("deployments.machine.folder.psutil.pid_exists", swept_by_another)
+    monkeypatch.setattr("deployments.machine.place.psutil.pid_exists", swept_by_another)
     with own_folder() as folder:
         assert folder.exists()
 
@@ -59,8 +62,8 @@ def test_two_starts_share_no_port_and_no_path(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    one = start_env(tmp_path / "a", "127.0.0.1", 600)
-    two = start_env(tmp_path / "b", "127.0.0.1", 600)
+    one = start_env(FILE, tmp_path / "a")
+    two = start_env(FILE, tmp_path / "b")
     assert one["TMPDIR"] == str(tmp_path / "a")
     same = {name for name in one if one[name] == two[name]}
     assert one["LLM_SERVE_FOLDER"] == str(tmp_path / "a")
@@ -77,7 +80,7 @@ def test_a_temporary_folder_that_is_too_long_is_kept(
     monkeypatch.setattr(tempfile, "tempdir", str(chosen))
     with own_folder() as folder:
         assert folder.parent != chosen
-        assert start_env(folder, "127.0.0.1", 600)["TMPDIR"] == str(chosen)
+        assert start_env(FILE, folder)["TMPDIR"] == str(chosen)
 
 
 def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ import psutil
 import pytest
 
 from deployments.machine import supervisor as module
-from deployments.machine.launch import Place, StartFailed
-from deployments.machine.ray_process import Order
+from deployments.machine.launch import Order, StartFailed
 from deployments.machine.supervisor import Broken, Supervisor
 from llm_serve.config import Config
 from llm_serve.host.processes import lives
@@ -25,8 +25,8 @@ from tests.support.waiting import until
 
 CHILD = """
 import http.server, json, subprocess, sys, threading
-from deployments.machine.ray_process import Order
-order = Order.from_json(sys.stdin.readline())
+from deployments.machine.launch import Order
+order = Order.model_validate_json(sys.stdin.readline())
 
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -59,7 +59,7 @@ DIES = 'raise SystemExit("no such library")'
 @pytest.fixture
 def order(tmp_path: Path, port: int) -> Order:
     config = Config.model_validate({"models": [echo("echo/a")]})
-    return Order(config, "127.0.0.1", port, None, Place(tmp_path, None))
+    return Order(config=config, port=port, folder=tmp_path, door=None)
 
 
 @pytest.fixture
@@ -199,6 +199,26 @@ def test_models_that_switch_without_end_do_not_hide_that_it_serves(ray: Supervis
     _vital(ray).kill()
     until(lambda: len(said) == 2, "it serves again")
     assert said[1].startswith("Serving again after ")
+
+
+def test_the_order_arrives_as_it_was_sent(order: Order, tmp_path: Path) -> None:
+    """Nothing that was left out is filled in, and numbers without end keep having none."""
+    model = {**echo("echo/a"), "keep_alive_s": float("inf")}
+    whole = {"logging_config": {"encoding": "JSON"}, "odd": float("inf"), "day": date(2026, 1, 1)}
+    sent = order.model_copy(
+        update={"config": Config.model_validate({"models": [model]}), "whole": whole}
+    )
+    script = "import sys; open({!r}, 'w').write(sys.stdin.readline())"
+    supervisor = _over(sent, script.format(str(tmp_path / "line")))
+    with pytest.raises(StartFailed):
+        supervisor.start()
+    supervisor.stop()
+    arrived = Order.model_validate_json((tmp_path / "line").read_text())
+    assert arrived.config == sent.config
+    assert arrived.config.models[0].model_fields_set == sent.config.models[0].model_fields_set
+    assert arrived.whole == {**whole, "day": "2026-01-01"}
+    assert (arrived.host, arrived.port) == (sent.host, sent.port)
+    assert (arrived.folder, arrived.door) == (tmp_path, None)
 
 
 def test_a_start_that_fails_says_why(order: Order) -> None:

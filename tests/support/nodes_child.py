@@ -15,9 +15,9 @@ import os
 import sys
 from typing import Any
 
-from deployments.machine.environment import applied, longest_request_s, serve_env, start_env
-from deployments.machine.folder import own_folder
-from deployments.schema import deploy_schema
+from deployments.machine.environment import applied, serve_env, start_env
+from deployments.machine.place import own_folder
+from deployments.schema import ServeFile, deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 
 _NODE = {"num_cpus": 4, "object_store_memory": 80 * 2**20}
@@ -66,7 +66,7 @@ def main(port: int) -> None:
     os.dup2(2, 1)
     config = Config.model_validate_json(sys.stdin.readline())
     with own_folder() as folder:
-        variables = start_env(folder, DEFAULT_HOST, longest_request_s(config))
+        variables = start_env(ServeFile(config=config), folder)
         with applied({**variables, "RAY_AUTH_MODE": "disabled"}, serve_env()):
             nodes = Nodes(config, port)
             try:

@@ -17,11 +17,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import ExitStack
 from typing import Any
 
-from deployments.machine.launch import launch
-from deployments.schema import deploy_schema
+from deployments.machine.launch import Order, is_deployed, launch
+from deployments.machine.place import open_door, own_folder
+from deployments.machine.probe import Probe
+from deployments.schema import ServeFile, deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
+from tests.support.waiting import until
 
 
 def main(port: int) -> None:
@@ -29,8 +33,15 @@ def main(port: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     config = Config.model_validate_json(sys.stdin.readline())
-    with launch(config, port=port, dashboard=False) as running:
-        running.wait(timeout_s=240)
+    file = ServeFile(config=config, port=port)
+    with ExitStack() as stack:
+        folder = stack.enter_context(own_folder())
+        door = stack.enter_context(open_door(file, folder))
+        control = None if door is None else door.control
+        order = Order(**dict(file), folder=folder, door=control)
+        stack.enter_context(launch(order, dashboard=False))
+        probe = Probe(config, file.host, port)
+        until(lambda: is_deployed() and _settled(probe), "no model is loading", seconds=240)
         answers.write('{"ok": true}\n')
         applications = Applications(config, port)
         for line in sys.stdin:
@@ -40,6 +51,11 @@ def main(port: int) -> None:
             except Exception as error:
                 answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
             answers.write(json.dumps(answer) + "\n")
+
+
+def _settled(probe: Probe) -> bool:
+    health = probe.health()
+    return health is not None and health["status"] not in ("starting", "switching")
 
 
 class Applications:

@@ -24,7 +24,7 @@ WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 
 
 class TransformersBackend:
-    """A `Backend`; see the protocol."""
+    """The `Backend` of transformers' models; see the protocol."""
 
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, TransformersEngine)
@@ -54,7 +54,7 @@ class TransformersBackend:
         return self._info(held_before)
 
     def _load(self, report: OnProgress) -> int:
-        """Returns the bytes held before."""
+        """Loads weights and engine. Returns the bytes that this process held before."""
         from llm_serve.models import resolve
         from llm_serve.models.footprint import estimate
 
@@ -165,8 +165,8 @@ class TransformersBackend:
 
 
 class _News:
-    """What the engine told of a request. The tokens are in the request, so a reader that comes late
-    gets several at once."""
+    """What the engine has told of a request, for the one task that reads it. The tokens are in the
+    request, so a reader that comes late gets several at once."""
 
     def __init__(self) -> None:
         self._finished = False

@@ -30,6 +30,8 @@ from llm_serve.models.precision import pick_device, pick_dtype
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
+    """What a folder of weights holds, ready to run."""
+
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     context_length: int
@@ -73,15 +75,15 @@ def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
 
 
 def held_bytes() -> int:
-    """Memory of this process where models are."""
+    """The bytes that this process holds where models are: on the GPU, else in the host's memory."""
     if torch.cuda.is_available():
         return int(torch.cuda.memory_reserved())
     return int(psutil.Process().memory_info().rss)
 
 
 def use_threads(wanted: int | None) -> None:
-    """All cores that this process may use, unless a number is asked for: Ray starts its workers
-    with OMP_NUM_THREADS=1."""
+    """Lets torch use all cores that this process may use, unless a number is asked for: Ray starts
+    its workers with OMP_NUM_THREADS=1."""
     if wanted is None:
         affinity = getattr(os, "sched_getaffinity", None)
         wanted = len(affinity(0)) if affinity else os.cpu_count()

@@ -1,6 +1,6 @@
 """The engine: one loop in one thread, many sequences per step.
 
-Only that thread touches the scheduler, the model and the cache. Others hand it what comes and goes
+Only that thread touches the planner, the model and the cache. Others hand it what comes and goes
 through a queue; it hands the tokens of a step to the event loop in one call.
 """
 
@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llm_serve.backends.output_decoder import RawLogprob
-from llm_serve.backends.transformers import sampler, scheduler
+from llm_serve.backends.transformers import sampler, step_planner
 from llm_serve.backends.transformers.kv_memory import KvMemory, Layer, keeps_meaning
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, Pages
 from llm_serve.backends.transformers.step import Runner
@@ -26,15 +26,16 @@ from llm_serve.sampling import Sampling
 
 log = logging.getLogger("llm_serve.backends.transformers")
 Sink = Callable[[bool, ServeError | None], None]
-"""Is told that a request has more tokens: whether it has finished, and whether it failed."""
+"""A sink is told that its request has more tokens: whether it has finished, and the error if it has
+failed."""
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class EngineRequest:
     """One sequence from `submit` to `release`. `generated` and `logprobs` grow in the engine's
     thread, the latter first."""
 
-    sequence: scheduler.Sequence
+    sequence: step_planner.Sequence
     state: sampler.State
     limit: int
     """Tokens to generate at most."""
@@ -42,7 +43,7 @@ class Request:
     sink: Sink
     loop: asyncio.AbstractEventLoop
     silent: bool
-    """Whether only its end is told."""
+    """Whether the sink is told of the end alone."""
     generated: list[int] = field(default_factory=list)
 
     @property
@@ -55,7 +56,7 @@ class Request:
         return self.state.logprobs
 
 
-News = tuple[Request, bool, ServeError | None]
+News = tuple[EngineRequest, bool, ServeError | None]
 
 
 class Engine:
@@ -81,12 +82,12 @@ class Engine:
         memory = KvMemory(layers, count, model.device)
         self.cache_bytes = memory.nbytes
         self._runner = Runner(model, memory)
-        self._scheduler = scheduler.Scheduler(
+        self._planner = step_planner.StepPlanner(
             Pages(count, reuse=self.reuses),
             max_batch_tokens=max_batch_tokens,
             max_running=max_running,
         )
-        self._requests: dict[scheduler.Sequence, Request] = {}
+        self._requests: dict[step_planner.Sequence, EngineRequest] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._run, name="continuous-batching", daemon=True)
@@ -94,11 +95,11 @@ class Engine:
 
     def submit(
         self, token_ids: Sequence[int], sampling: Sampling, max_new_tokens: int, sink: Sink
-    ) -> Request:
+    ) -> EngineRequest:
         """Queues a sequence; `sink` is called in this event loop after each of its steps, the last
         time when it has finished or failed."""
-        sequence = scheduler.Sequence(list(token_ids))
-        request = Request(
+        sequence = step_planner.Sequence(list(token_ids))
+        request = EngineRequest(
             sequence,
             sampler.State(sampling),
             max_new_tokens,
@@ -108,7 +109,7 @@ class Engine:
             silent=sampling.final_only and not sampling.stop,
         )
         self._requests[sequence] = request
-        self._inbox.put(lambda: self._scheduler.add(sequence))
+        self._inbox.put(lambda: self._planner.add(sequence))
         try:
             self.check()  # after queueing: a loop that ends later fails what is queued
         except EngineDied:
@@ -116,16 +117,16 @@ class Engine:
             raise
         return request
 
-    def release(self, request: Request) -> None:
+    def release(self, request: EngineRequest) -> None:
         """Forgets a request; one that has not finished leaves the batch before the next step."""
         if request.sequence in self._requests:
-            self._inbox.put(lambda: self._scheduler.remove(request.sequence))
+            self._inbox.put(lambda: self._planner.remove(request.sequence))
             self._requests.pop(request.sequence, None)
 
     @property
     def active(self) -> int:
         """Sequences that hold a place or wait for one."""
-        return self._scheduler.active + self._inbox.qsize()
+        return self._planner.active + self._inbox.qsize()
 
     def check(self) -> None:
         """Raises `EngineDied` unless the loop runs."""
@@ -144,7 +145,7 @@ class Engine:
             with torch.inference_mode():
                 while self._open:
                     self._take_in()
-                    if self._scheduler.active and self._open:
+                    if self._planner.active and self._open:
                         self._step()
         except Exception:
             log.exception("The engine has stopped.")
@@ -164,14 +165,14 @@ class Engine:
             self._requests.clear()
 
     def _take_in(self) -> None:
-        """Does what others have asked for; waits for them while there is nothing to compute."""
-        if not self._scheduler.active:
+        """Does what others have asked for; waits for that while there is nothing to compute."""
+        if not self._planner.active:
             self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()
 
     def _step(self) -> None:
-        parts = self._scheduler.plan()
+        parts = self._planner.plan()
         if not parts:
             return
         try:
@@ -180,7 +181,7 @@ class Engine:
             if not self._give_up_prompts(parts):
                 raise
             return
-        self._scheduler.advance(parts)
+        self._planner.advance(parts)
         rows, requests = [], []
         for row, part in enumerate(parts):
             # One that was released meanwhile is nobody's request, but still in the plan.
@@ -199,7 +200,7 @@ class Engine:
                 news.append((request, finished, None))
         self._tell(news)
 
-    def _append(self, request: Request, token: int) -> bool:
+    def _append(self, request: EngineRequest, token: int) -> bool:
         """Returns whether the request has finished with this token."""
         request.generated.append(token)
         request.sequence.tokens.append(token)
@@ -208,7 +209,7 @@ class Engine:
             self._forget(request)
         return finished
 
-    def _give_up_prompts(self, parts: list[scheduler.Part]) -> bool:
+    def _give_up_prompts(self, parts: list[step_planner.StepPart]) -> bool:
         """Memory was short for a step. Its prompts fail, without which it takes little, so that the
         others go on. Returns whether there were any."""
         reading = [self._requests.get(part.sequence) for part in parts if part.count > 1]
@@ -219,8 +220,8 @@ class Engine:
         self._tell([(request, True, InternalError(error)) for request in failing])
         return bool(failing)
 
-    def _forget(self, request: Request) -> None:
-        self._scheduler.remove(request.sequence)
+    def _forget(self, request: EngineRequest) -> None:
+        self._planner.remove(request.sequence)
         self._requests.pop(request.sequence, None)
 
     def _tell(self, news: list[News]) -> None:

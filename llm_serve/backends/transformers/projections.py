@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from llm_serve.backends.transformers import private
+from llm_serve.backends.transformers import packed_linear
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names by which transformers' models call layers of one input, in the order of the calls."""
@@ -30,7 +30,7 @@ def prepare(model: nn.Module) -> None:
             if len({(layer.in_features, layer.bias is None) for layer in linears}) == 1:
                 product = _Product(linears)
                 for index, name in enumerate(names):
-                    setattr(module, name, _Part(product, index))
+                    setattr(module, name, _ProductPart(product, index))
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
             if type(layer) is nn.Linear and _packs(layer):
@@ -41,7 +41,7 @@ def _packs(layer: nn.Linear) -> bool:
     return (
         layer.weight.device.type == "cpu"
         and layer.weight.dtype is torch.bfloat16
-        and private.packing_works()
+        and packed_linear.packing_works()
     )
 
 
@@ -50,11 +50,11 @@ class _Packed(nn.Module):  # type: ignore[misc]
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self._weight = private.pack(layer.weight.detach())
+        self._weight = packed_linear.pack(layer.weight.detach())
         self._bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return private.packed_linear(value, self._weight, self._bias)
+        return packed_linear.multiply(value, self._weight, self._bias)
 
 
 class _Product(nn.Module):  # type: ignore[misc]
@@ -82,7 +82,9 @@ class _Product(nn.Module):  # type: ignore[misc]
         return part
 
 
-class _Part(nn.Module):  # type: ignore[misc]
+class _ProductPart(nn.Module):  # type: ignore[misc]
+    """One of the layers that became a product, in the place of that layer."""
+
     def __init__(self, product: _Product, index: int) -> None:
         super().__init__()
         self.product = product

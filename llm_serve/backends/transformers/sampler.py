@@ -26,7 +26,7 @@ CANDIDATES = 128
 
 
 class State:
-    """What is remembered of one sequence from token to token."""
+    """What the sampler remembers of one sequence from token to token."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
@@ -52,7 +52,7 @@ def sample(rows: Sequence[State], logits: torch.Tensor) -> list[int]:
     raw = logits[asked].log_softmax(-1) if asked else None
     for row, own in zip(rows, logits, strict=True):
         adjust(row, own)
-    chosen = choose(rows, logits)
+    chosen = choose_tokens(rows, logits)
     tokens = chosen.tolist()
     for row, token in zip(rows, tokens, strict=True):
         if row.counts is not None:
@@ -85,7 +85,7 @@ def adjust(state: State, logits: torch.Tensor) -> None:
         logits.index_add_(0, index, torch.tensor(bias, dtype=logits.dtype, device=logits.device))
 
 
-def choose(rows: Sequence[State], logits: torch.Tensor) -> torch.Tensor:
+def choose_tokens(rows: Sequence[State], logits: torch.Tensor) -> torch.Tensor:
     """The token of every row `[rows]`; leaves `logits` as they are."""
     tokens = logits.argmax(-1)
     whole: list[int] = []

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from llm_serve.backends.transformers.attention import Buffers, Call, Decode, Prefill
 from llm_serve.backends.transformers.kv_memory import KvMemory
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, pages_for
-from llm_serve.backends.transformers.scheduler import Part
+from llm_serve.backends.transformers.step_planner import StepPart
 
 
 class Runner:
@@ -29,7 +29,7 @@ class Runner:
         self._buffers = Buffers()
         self._picks = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def run(self, parts: Parts[Part]) -> torch.Tensor:
+    def run(self, parts: Parts[StepPart]) -> torch.Tensor:
         """The logits after the last token of every part, `[parts, vocabulary]` in float32, the
         caller's to change."""
         device = self._model.device
@@ -54,16 +54,16 @@ class Runner:
 
 
 class Step:
-    """An `Attends` over the cache."""
+    """One forward pass over the cache: the `Attends` that it brings along."""
 
     def __init__(
-        self, parts: Parts[Part], memory: KvMemory, buffers: Buffers, device: torch.device
+        self, parts: Parts[StepPart], memory: KvMemory, buffers: Buffers, device: torch.device
     ) -> None:
         self._parts = parts
         self._memory = memory
         self._buffers = buffers
         self._device = device
-        self._written = torch.tensor([s for part in parts for s in _written(part)], device=device)
+        self._written = torch.tensor([s for part in parts for s in _slots_of(part)], device=device)
         self._plans: dict[tuple[int | None, torch.dtype], list[Decode | Prefill]] = {}
 
     def attend(self, call: Call) -> torch.Tensor:
@@ -133,12 +133,12 @@ class _Span:
 
     __slots__ = ("base", "first", "pages", "part", "token")
 
-    def __init__(self, part: Part, token: int, first: int) -> None:
+    def __init__(self, part: StepPart, token: int, first: int) -> None:
         self.part = part
         self.token = token
         """Where its new tokens begin in the step."""
         self.first = first
-        """The first token that is seen; all up to `part.end` are."""
+        """The first token that is seen; all those after it, up to `part.end`, are seen too."""
         pages = slice(first // PAGE_TOKENS, pages_for(part.end))
         self.pages = part.sequence.pages[pages]
         self.base = pages.start * PAGE_TOKENS
@@ -149,8 +149,8 @@ def _mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill_(hidden, float("-inf"))
 
 
-def _written(part: Part) -> Iterator[int]:
-    """The slots of the part's tokens."""
+def _slots_of(part: StepPart) -> Iterator[int]:
+    """The slots in which the keys and values of the part's tokens are kept."""
     for position in range(part.start, part.end):
         page = part.sequence.pages[position // PAGE_TOKENS]
         yield page * PAGE_TOKENS + position % PAGE_TOKENS

@@ -187,7 +187,7 @@ async def test_health_and_a_dead_loop(folder: Any) -> None:
     def broken(*args: object) -> None:
         raise RuntimeError("CUDA error: device-side assert")
 
-    backend._engine._scheduler.plan = broken
+    backend._engine._planner.plan = broken
     with pytest.raises(EngineDied):
         async for _ in deltas:
             pass
@@ -212,8 +212,8 @@ async def test_a_loop_that_cannot_even_tell_leaves_nobody_waiting(
     def broken(*args: object) -> None:
         raise breaks("out of memory")
 
-    monkeypatch.setattr(backend._engine._scheduler, "remove", broken)
-    monkeypatch.setattr(backend._engine._scheduler, "plan", broken)
+    monkeypatch.setattr(backend._engine._planner, "remove", broken)
+    monkeypatch.setattr(backend._engine._planner, "plan", broken)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
 
     async def rest() -> None:

@@ -62,21 +62,21 @@ async def test_preemption_loses_neither_draws_nor_counts_nor_logprobs(
     prompts = [chat(cramped, "Tell a story about " + "a fox and " * i) for i in range(5)]
     asked = [{**options, "max_tokens": 60, "ignore_eos": True} for options in ALL_SORTS]
     alone = [await ask(backend, p, **o) for p, o in zip(prompts, asked, strict=True)]
-    scheduler, preempted = cramped._engine._scheduler, 0
-    release = scheduler._release
+    planner, preempted = cramped._engine._planner, 0
+    release = planner._release
 
     def counted(sequence: Any) -> None:
         nonlocal preempted
         preempted += sequence.pending == 1
         release(sequence)
 
-    scheduler._release = counted  # type: ignore[method-assign]
+    planner._release = counted  # type: ignore[method-assign]
     try:
         together = await asyncio.gather(
             *(ask(cramped, p, **o) for p, o in zip(prompts, asked, strict=True))
         )
     finally:
-        scheduler._release = release  # type: ignore[method-assign]
+        planner._release = release  # type: ignore[method-assign]
     assert preempted > len(prompts), "nobody was preempted"
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
 
@@ -125,7 +125,7 @@ async def test_numbers_that_are_none_stay_with_their_sequence(
 ) -> None:
     """Pages that held NaN are given to others, who must not see what they do not overwrite."""
     memory = backend._engine._runner._memory
-    pages = backend._engine._scheduler._pages
+    pages = backend._engine._planner._pages
     for tensor in (*memory.keys, *memory.values):
         for page in pages._free:
             tensor[page * 32 : (page + 1) * 32] = float("nan")

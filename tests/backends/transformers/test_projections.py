@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from llm_serve.backends.transformers import private, projections
+from llm_serve.backends.transformers import packed_linear, projections
 
 SIZES = {
     "hidden_size": 64,
@@ -51,27 +51,27 @@ def test_a_prepared_model_computes_the_same(kind: str, dtype: torch.dtype, token
 
 
 def test_the_private_operators_of_torch_are_there() -> None:
-    """Where this fails, `private` says what to do; the server goes on without them."""
+    """Where this fails, `packed_linear` says what to do; the server goes on without them."""
     capabilities = torch.cpu.get_capabilities()
     if not (capabilities.get("avx512") or capabilities.get("avx2")):
         pytest.skip("oneDNN has no bfloat16 on this processor")
-    assert private.packing_works()
+    assert packed_linear.packing_works()
 
 
-@pytest.mark.parametrize("lost", ["pack", "packed_linear"])
+@pytest.mark.parametrize("lost", ["pack", "multiply"])
 def test_without_them_plain_layers_stay(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*args: object) -> None:
         raise AttributeError(lost)
 
-    monkeypatch.setattr(private, lost, gone)
-    private.packing_works.cache_clear()
+    monkeypatch.setattr(packed_linear, lost, gone)
+    packed_linear.packing_works.cache_clear()
     try:
         model = fresh("llama", torch.bfloat16)
         projections.prepare(model)
         assert not any(isinstance(m, projections._Packed) for m in model.modules())
         assert model(torch.arange(3)[None]).logits.isfinite().all()
     finally:
-        private.packing_works.cache_clear()
+        packed_linear.packing_works.cache_clear()
 
 
 def test_layers_of_other_kinds_stay() -> None:

@@ -18,7 +18,7 @@ from transformers.generation.logits_process import (  # noqa: E402
 from llm_serve.backends.transformers.sampler import (  # noqa: E402
     CANDIDATES,
     State,
-    choose,
+    choose_tokens,
     sample,
 )
 from llm_serve.sampling import Sampling  # noqa: E402
@@ -34,7 +34,7 @@ def logits() -> Any:
 def draw(logits: Any, count: int = 1, **sampling: Any) -> list[int]:
     """So many tokens of one sequence that has these logits at every step."""
     sequence = State(Sampling(**{"seed": 0, **sampling}))
-    return choose([sequence] * count, logits.expand(count, -1)).tolist()
+    return choose_tokens([sequence] * count, logits.expand(count, -1)).tolist()
 
 
 def nucleus(logits: Any, top_p: float, temperature: float = 1.0) -> set[int]:
@@ -90,7 +90,7 @@ def test_every_top_k_is_that_of_transformers(top_k: int, options: dict[str, floa
     sequence = State(Sampling(top_k=top_k, **options))  # type: ignore[arg-type]
     # Uniform numbers without chance: each token is drawn as often as its probability says.
     sequence.uniform = iter((torch.arange(many) + 0.5).div(many).tolist()).__next__
-    drawn = choose([sequence] * many, flat.expand(many, -1)).bincount(minlength=vocabulary)
+    drawn = choose_tokens([sequence] * many, flat.expand(many, -1)).bincount(minlength=vocabulary)
     assert (drawn - expected.softmax(-1)[0] * many).abs().max() < 2
 
 
@@ -145,7 +145,7 @@ def test_a_seed_means_the_same_among_others(logits: Any) -> None:
         draw(row, 10, seed=i, **o) for i, (row, o) in enumerate(zip(rows, options, strict=True))
     ]
     sequences = [State(Sampling(seed=i, **o)) for i, o in enumerate(options)]
-    together = [choose(sequences, rows).tolist() for _ in range(10)]
+    together = [choose_tokens(sequences, rows).tolist() for _ in range(10)]
     assert [list(column) for column in zip(*together, strict=True)] == alone
 
 

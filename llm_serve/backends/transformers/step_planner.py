@@ -1,4 +1,6 @@
-"""Which sequences compute how many tokens in the next step. Pure: no torch, no clock, no thread.
+"""Which sequences compute how many tokens in the next step.
+
+The planner is pure: it has no torch, no clock and no thread. `engine` asks it before each step.
 
 1. Sequences that generate come first, one token each; prompts share the room that is left, in the
    order of their admission, in pieces where they are longer.
@@ -25,14 +27,14 @@ class Sequence:
 
     tokens: list[int]
     computed: int = 0
-    """Of how many tokens the keys and values are in the cache."""
+    """The number of tokens whose keys and values are in the cache."""
     pages: list[int] = field(default_factory=list)
-    """Where they are: page i holds tokens i * PAGE_TOKENS and on."""
+    """The pages that hold them: page i has those of tokens i * PAGE_TOKENS and on."""
     cached: int = 0
     """Tokens of the prompt that were found in the cache instead of being computed."""
     running: bool = False
     preempted: bool = False
-    """Whether it ever was."""
+    """Whether the sequence was ever preempted."""
 
     @property
     def pending(self) -> int:
@@ -41,7 +43,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StepPart:
     """A sequence's share of a step: its tokens from `start` on, `count` of them."""
 
     sequence: Sequence
@@ -58,7 +60,7 @@ class Part:
         return self.end == len(self.sequence.tokens)
 
 
-class Scheduler:
+class StepPlanner:
     """`plan` a step, compute it, `advance`; `add` and `remove` between steps."""
 
     def __init__(self, pages: Pages, *, max_batch_tokens: int, max_running: int) -> None:
@@ -85,43 +87,43 @@ class Scheduler:
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
 
-    def plan(self) -> list[Part]:
+    def plan(self) -> list[StepPart]:
         """The next step; empty only if there is no sequence."""
-        parts: list[Part] = []
+        parts: list[StepPart] = []
         crowded = False
         for sequence in tuple(self._running):
             if sequence.pending == 1 and sequence.running:
                 crowded |= self._make_room(sequence)
                 if sequence.running:
-                    parts.append(Part(sequence, sequence.computed, 1))
+                    parts.append(StepPart(sequence, sequence.computed, 1))
         room = self._max_batch_tokens - len(parts)
         room = self._read(parts, (s for s in self._running if s.pending > 1), room)
         if not crowded:
             self._read(parts, self._admitted(), room)
         return parts
 
-    def advance(self, parts: Iterable[Part]) -> None:
-        """The step was computed: full pages can be used by others."""
+    def advance(self, parts: Iterable[StepPart]) -> None:
+        """Notes that the step was computed, so that other sequences can use its full pages."""
         for part in parts:
             sequence = part.sequence
             sequence.computed = part.end
             for number in range(part.start // PAGE_TOKENS, part.end // PAGE_TOKENS):
                 self._pages.publish(sequence.pages, number, _content(sequence, number))
 
-    def _read(self, parts: list[Part], sequences: Iterable[Sequence], room: int) -> int:
+    def _read(self, parts: list[StepPart], sequences: Iterable[Sequence], room: int) -> int:
         """Gives room to prompts, until there is none; returns what is left."""
         if room > 0:
             for sequence in sequences:
                 self._skip_known(sequence)
                 count = min(sequence.pending, room)
-                parts.append(Part(sequence, sequence.computed, count))
+                parts.append(StepPart(sequence, sequence.computed, count))
                 room -= count
                 if room == 0:
                     break
         return room
 
     def _skip_known(self, sequence: Sequence) -> None:
-        """Others may have computed the next tokens while this sequence waited for room."""
+        """Takes over tokens that other sequences have computed while this one waited for room."""
         while True:
             number = sequence.computed // PAGE_TOKENS
             gained = (number + 1) * PAGE_TOKENS - sequence.computed

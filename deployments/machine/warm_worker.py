@@ -30,11 +30,13 @@ from llm_serve.host.worker_imports import DONE, FOLDER, ORDER
 log = logging.getLogger("llm_serve.warm")
 _LOOK_S = 0.5
 _SETTLE_S = 5.0
-"""After a worker was taken: it is busy loading, and importing beside it would slow it."""
+"""How long nothing is done after a worker was taken: it loads, and importing beside it would slow
+it."""
 _PATIENCE_S = 30.0
-"""For a worker to come up and to import; a machine that takes longer has other worries."""
+"""How long a worker may take to come up and to import; a machine that takes longer has other
+worries."""
 _KEPT_S = 10**8
-"""How long Ray may not end it for being idle."""
+"""How long Ray may not end the worker for being idle."""
 _ROOM = 2 * 2**30
 """Bytes that must be free on the machine: models come first."""
 _MODULES = (
@@ -49,7 +51,30 @@ _MODULES = (
 )
 
 
-def wanted(config: Config) -> bool:
+def environment(config: Config, folder: Path) -> Mapping[str, str]:
+    """The variables that Ray must start with. `folder` is this start's own."""
+    if not _gains(config):
+        return {}
+    orders = _orders(folder)
+    orders.mkdir(mode=0o700, exist_ok=True)  # it is there when Ray is started anew
+    return {"RAY_preload_python_modules": "llm_serve.host.worker_imports", FOLDER: str(orders)}
+
+
+@contextmanager
+def warm_worker(config: Config, folder: Path) -> Iterator[None]:
+    """Keeps one warm worker on this machine until the end of the block, where that gains anything.
+    Ray runs in the environment that `environment` gave for the same configuration and folder."""
+    if not _gains(config):
+        yield
+        return
+    keeper = _Keeper(_orders(folder))
+    try:
+        yield
+    finally:
+        keeper.stop()
+
+
+def _gains(config: Config) -> bool:
     """Whether a switch can happen that would gain: another model of an engine that imports long."""
     return (
         config.residency.warm_worker
@@ -58,27 +83,9 @@ def wanted(config: Config) -> bool:
     )
 
 
-def environment(config: Config, folder: Path) -> Mapping[str, str]:
-    """What Ray must start with. `folder` is this start's own."""
-    if not wanted(config):
-        return {}
-    orders = folder / "warm"
-    orders.mkdir(mode=0o700, exist_ok=True)  # it is there when Ray is started anew
-    return {"RAY_preload_python_modules": "llm_serve.host.worker_imports", FOLDER: str(orders)}
-
-
-@contextmanager
-def warm_worker(folder: Path | None) -> Iterator[None]:
-    """Keeps one warm worker on this machine until the end of the block. `folder` is what
-    `environment` set; without one, nothing happens."""
-    if folder is None:
-        yield
-        return
-    keeper = _Keeper(folder)
-    try:
-        yield
-    finally:
-        keeper.stop()
+def _orders(folder: Path) -> Path:
+    """The folder in which a worker finds what it is to import."""
+    return folder / "warm"
 
 
 class _Keeper:

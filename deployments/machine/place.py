@@ -1,4 +1,7 @@
-"""A folder of its own for each start, and the end of those that a kill left behind."""
+"""What each start of a server has for itself: a folder, and the door to its public address.
+
+The folders of starts that were killed are removed by the next one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from deployments.door.door import DoorThread
+from deployments.door.haproxy import STARTING
+from deployments.machine.environment import haproxy_is_on
+from deployments.schema import ServeFile
 
 _LONGEST = 10
 """HAProxy's unix sockets have paths of 97 characters, of which a node's id takes 57, the name in it
@@ -29,6 +37,20 @@ def own_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def open_door(file: ServeFile, folder: Path) -> Iterator[DoorThread | None]:
+    """From here to the end of the block nobody who connects is refused. None where Ray's own proxy
+    takes the requests. Raises PortTaken and NotServed."""
+    if not haproxy_is_on():
+        yield None
+        return
+    door = DoorThread(folder, file.host, file.port, file.config.server.body_timeout_s)
+    try:
+        yield door.open(STARTING)
+    finally:
+        door.shut()
 
 
 def _sweep(parent: Path) -> None:

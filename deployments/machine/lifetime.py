@@ -1,4 +1,4 @@
-"""The life of `llm-serve`, from the first check to the last process."""
+"""The life of `llm-serve`, from the first check to the last process: what the command runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import json
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from deployments.door.door import DoorThread, NotServed
-from deployments.machine.environment import haproxy_is_on
-from deployments.machine.folder import own_folder
-from deployments.machine.launch import Place, StartFailed
+from deployments.door.door import NotServed
+from deployments.machine.launch import Order, StartFailed
+from deployments.machine.place import open_door, own_folder
 from deployments.machine.probe import Health
-from deployments.machine.ray_process import DISK_FULL, Order
+from deployments.machine.ray_process import DISK_FULL
 from deployments.machine.supervisor import Broken, Supervisor
+from deployments.schema import ServeFile
 from llm_serve.cli.terminal import Terminal
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import LoadFailed
@@ -26,27 +25,26 @@ from llm_serve.models import is_cached, resolve
 from llm_serve.progress import LoadProgress
 
 _QUESTION = "Explain cataract surgery in one sentence."
-_STARTING = "The server is starting; try again shortly."
 
 
-def serve(
-    config: Config, host: str, port: int, terminal: Terminal, schema: dict[str, Any] | None = None
-) -> int:
-    """Serves until it is stopped. The exit code: 0 after Ctrl-C or SIGTERM, 1 on failure."""
+def serve_until_stopped(file: ServeFile, terminal: Terminal) -> int:
+    """The exit code: 0 after Ctrl-C or SIGTERM, 1 on failure."""
+    config = file.config
     adopt_orphans()
     with StopSignals() as signals:
         try:
             with ExitStack() as stack:
-                require_port(host, port)
-                _warn_if_open(config, host, terminal)
-                fetch(config.default_model, terminal)
+                require_port(file.host, file.port)
+                _warn_if_open(file, terminal)
+                _fetch(config.default_model, terminal)
                 folder = stack.enter_context(own_folder())
-                door = _open_door(folder, host, port, config, stack)
-                place = Place(folder, None if door is None else door.control)
-                supervisor = Supervisor(Order(config, host, port, schema, place), door)
+                door = stack.enter_context(open_door(file, folder))
+                control = None if door is None else door.control
+                order = Order(**dict(file), folder=folder, door=control)
+                supervisor = Supervisor(order, door)
                 stack.callback(supervisor.stop)
                 try:
-                    _run(supervisor, config, terminal)
+                    _start_and_watch(supervisor, config, terminal)
                 except Stopped:
                     supervisor.drain(terminal.say)
                     signals.ending()
@@ -67,18 +65,7 @@ def serve(
         return 0
 
 
-def _open_door(
-    folder: Path, host: str, port: int, config: Config, stack: ExitStack
-) -> DoorThread | None:
-    """From here on nobody who connects is refused. None where Ray's own proxy takes requests."""
-    if not haproxy_is_on():
-        return None
-    door = DoorThread(folder, host, port, config.server.body_timeout_s)
-    stack.callback(door.shut)
-    return door.open(_STARTING)
-
-
-def _run(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
+def _start_and_watch(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
     """Only raises: Stopped when somebody ends it, StartFailed when it cannot go on."""
     terminal.say("Starting Ray ...")
     supervisor.start()
@@ -87,20 +74,17 @@ def _run(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
     supervisor.watch(terminal.warn)
 
 
-def fetch(model: ModelConfig, terminal: Terminal) -> Path | None:
+def _fetch(model: ModelConfig, terminal: Terminal) -> None:
     """Gets the weights of a model that has any. Raises LoadFailed."""
-    if model.backend == "echo":
-        return None
-    if is_cached(model):
-        return None
-    with terminal.progress(model.id) as report:
-        return resolve(model, report)
+    if model.backend != "echo" and not is_cached(model):
+        with terminal.progress(model.id) as report:
+            resolve(model, report)
 
 
-def _warn_if_open(config: Config, host: str, terminal: Terminal) -> None:
-    if not is_loopback(host) and config.server.api_key_file is None:
+def _warn_if_open(file: ServeFile, terminal: Terminal) -> None:
+    if not is_loopback(file.host) and file.config.server.api_key_file is None:
         terminal.warn(
-            f"listening on {host}, and anyone who can reach it may use the models; "
+            f"listening on {file.host}, and anyone who can reach it may use the models; "
             "set server.api_key_file to ask for a key."
         )
 

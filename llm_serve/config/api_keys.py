@@ -1,4 +1,4 @@
-"""API keys in a file."""
+"""The file of API keys: the server asks clients for one of them, and the command sends one."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def packing_works() -> bool:
     weight = torch.linspace(-1, 1, 2048).view(32, 64).bfloat16()
     bias = torch.linspace(-1, 1, 32).bfloat16()
     try:
-        product = packed_linear(value, pack(weight), bias)
+        product = multiply(value, pack(weight), bias)
     except Exception:  # whatever an operator raises that has changed
         return False
     expected = torch.nn.functional.linear(value, weight, bias)
@@ -33,14 +33,12 @@ def packing_works() -> bool:
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` in an order that only `packed_linear` can read."""
+    """`weight` in an order that only `multiply` can read."""
     packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
     return packed
 
 
-def packed_linear(
-    value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-) -> torch.Tensor:
+def multiply(value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """What `torch.nn.functional.linear` computes."""
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(value, weight, bias, "none", [], "")
     return product

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, Pages, pages_for
-from llm_serve.backends.transformers.scheduler import Part, Scheduler, Sequence
+from llm_serve.backends.transformers.step_planner import Sequence, StepPart, StepPlanner
 
 ROOM = 64
 
 
-def scheduler(pages: int = 8, max_running: int = 8, *, reuse: bool = True) -> Scheduler:
-    return Scheduler(Pages(pages, reuse=reuse), max_batch_tokens=ROOM, max_running=max_running)
+def planner(pages: int = 8, max_running: int = 8, *, reuse: bool = True) -> StepPlanner:
+    return StepPlanner(Pages(pages, reuse=reuse), max_batch_tokens=ROOM, max_running=max_running)
 
 
-def step(it: Scheduler, token: int = 7) -> list[tuple[int, int]]:
+def step(it: StepPlanner, token: int = 7) -> list[tuple[int, int]]:
     """Plans and computes a step; returns every part's start and count."""
     parts = it.plan()
     sampling = [part.sequence for part in parts if part.samples]
@@ -27,20 +27,20 @@ def step(it: Scheduler, token: int = 7) -> list[tuple[int, int]]:
     return [(part.start, part.count) for part in parts]
 
 
-def added(it: Scheduler, length: int, first: int = 100) -> Sequence:
+def added(it: StepPlanner, length: int, first: int = 100) -> Sequence:
     sequence = Sequence([first + i for i in range(length)])
     it.add(sequence)
     return sequence
 
 
 def test_a_long_prompt_is_read_in_pieces() -> None:
-    it = scheduler()
+    it = planner()
     added(it, 150)
     assert [step(it) for _ in range(4)] == [[(0, 64)], [(64, 64)], [(128, 22)], [(150, 1)]]
 
 
 def test_generating_comes_first_and_prompts_take_the_rest() -> None:
-    it = scheduler()
+    it = planner()
     added(it, 3)
     step(it)
     added(it, 100, 500)
@@ -50,7 +50,7 @@ def test_generating_comes_first_and_prompts_take_the_rest() -> None:
 
 
 def test_no_more_run_than_may() -> None:
-    it = scheduler(max_running=2)
+    it = planner(max_running=2)
     first, _, _ = (added(it, 3, 100 * i) for i in range(3))
     assert len(step(it)) == 2
     it.remove(first)
@@ -58,7 +58,7 @@ def test_no_more_run_than_may() -> None:
 
 
 def test_the_youngest_gives_way_and_comes_back_with_its_tokens() -> None:
-    it = scheduler(pages=4)
+    it = planner(pages=4)
     old, young = added(it, 40), added(it, 30, 500)
     while not young.preempted:
         step(it)
@@ -72,7 +72,7 @@ def test_the_youngest_gives_way_and_comes_back_with_its_tokens() -> None:
 
 
 def test_a_preempted_sequence_finds_its_own_pages() -> None:
-    it = scheduler(pages=5)
+    it = planner(pages=5)
     old, young = added(it, 60), added(it, 40, 500)
     while not young.preempted:
         step(it)
@@ -83,7 +83,7 @@ def test_a_preempted_sequence_finds_its_own_pages() -> None:
 
 
 def test_cancelling_the_old_ones_stalls_nobody() -> None:
-    it = scheduler(pages=4)
+    it = planner(pages=4)
     sequences = [added(it, 40, 100 * i) for i in range(6)]
     for _ in range(30):
         step(it)
@@ -95,7 +95,7 @@ def test_cancelling_the_old_ones_stalls_nobody() -> None:
 
 
 def test_a_common_beginning_is_computed_once() -> None:
-    it = scheduler()
+    it = planner()
     first = added(it, 70)
     step(it)
     step(it)
@@ -105,7 +105,7 @@ def test_a_common_beginning_is_computed_once() -> None:
 
 
 def test_the_next_turn_of_a_chat_finds_question_and_answer() -> None:
-    it = scheduler()
+    it = planner()
     turn = added(it, 40)
     for _ in range(26):
         step(it)
@@ -117,7 +117,7 @@ def test_the_next_turn_of_a_chat_finds_question_and_answer() -> None:
 
 
 def test_what_another_computes_meanwhile_is_not_computed_again() -> None:
-    it = scheduler(pages=32)
+    it = planner(pages=32)
     added(it, 90, 900)
     first, second = added(it, 100), added(it, 100)
     assert [step(it) for _ in range(3)] == [
@@ -130,7 +130,7 @@ def test_what_another_computes_meanwhile_is_not_computed_again() -> None:
 
 
 def test_without_reuse_all_is_computed() -> None:
-    it = scheduler(reuse=False)
+    it = planner(reuse=False)
     added(it, 70)
     step(it)
     step(it)
@@ -147,7 +147,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pages = Pages(self.PAGES)
-        self.it = Scheduler(self.pages, max_batch_tokens=ROOM, max_running=3)
+        self.it = StepPlanner(self.pages, max_batch_tokens=ROOM, max_running=3)
         self.live: list[Sequence] = []
         self.slots: dict[tuple[int, int], list[int]] = {}
         """What was computed into a slot: the tokens up to and with its own."""
@@ -188,12 +188,12 @@ class Model(RuleBasedStateMachine):
                 self.it.remove(sequence)
                 self.live.remove(sequence)
 
-    def write(self, part: Part) -> None:
+    def write(self, part: StepPart) -> None:
         for position in range(part.start, part.end):
             slot = part.sequence.pages[position // PAGE_TOKENS], position % PAGE_TOKENS
             self.slots[slot] = part.sequence.tokens[: position + 1]
 
-    def read(self, part: Part) -> None:
+    def read(self, part: StepPart) -> None:
         """All that the new tokens see is the sequence's own past, after all have written."""
         for position in range(part.end):
             slot = part.sequence.pages[position // PAGE_TOKENS], position % PAGE_TOKENS
