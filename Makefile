@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve serve-vllm test faults lint check bench install install-vllm clean
+.PHONY: serve serve-vllm test quick engines faults lint check bench install install-vllm clean
 
 serve: install
 	$(BIN)/llm-serve
@@ -12,8 +12,19 @@ serve: install
 serve-vllm: install-vllm
 	$(BIN)/llm-serve --backend vllm
 
+# Two processes, each with servers of its own; then, with the machine to themselves, the tests that
+# bound how long something may take.
 test: install-vllm
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not vllm and not alone' -n 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'alone and not vllm'
+
+# Neither Ray nor a model is started.
+quick: install-vllm
+	$(BIN)/python -m pytest -m 'not ray and not model and not vllm'
+
+# vLLM itself on the real small model: nine loads of it, and a server for some.
+engines: install-vllm
+	$(BIN)/python -m pytest -m vllm
 
 # A whole server under attack, then under random kills for two minutes; some five minutes in all.
 faults: install
