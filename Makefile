@@ -2,8 +2,12 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --ignore tests/vllm
 
-.PHONY: serve serve-vllm test faults lint check bench install install-vllm clean
+# Where the environment forbids it, every process of a server compiles the whole project anew.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: serve serve-vllm test quick engines faults lint check bench install install-vllm clean
 
 serve: install
 	$(BIN)/llm-serve
@@ -12,8 +16,19 @@ serve: install
 serve-vllm: install-vllm
 	$(BIN)/llm-serve --backend vllm
 
+# Echo in place of engines. Two processes, each with servers of its own; then, with the machine to
+# themselves, the tests that bound how long something may take.
 test: install-vllm
-	$(BIN)/python -m pytest
+	$(PYTEST) -n 2 --no-loadscope-reorder -m 'not model and not vllm and not alone'
+	$(PYTEST) -m 'alone and not model and not vllm'
+
+# Neither Ray nor a model is started.
+quick: install-vllm
+	$(PYTEST) -n 2 --no-loadscope-reorder -m 'not ray and not model and not gpu and not vllm'
+
+# The small real model in every engine. Engines take all cores, so one process runs them.
+engines: install-vllm
+	$(BIN)/python -m pytest -m 'model or vllm'
 
 # A whole server under attack, then under random kills for two minutes; some five minutes in all.
 faults: install

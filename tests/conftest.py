@@ -1,41 +1,52 @@
-"""One Ray cluster for the session; the tests of serving and of the README share it.
-
-Everything on it is reached through HAProxy, as a client meets it. Engines that one module alone
-uses go with it: an idle vLLM polls, and takes a tenth of a core from all that comes later.
-"""
+"""How the tests are ordered, and which of them stay together where two processes share them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_serve.config import default_config
-from tests.support.cluster import Cluster
-from tests.support.inprocess import echo
-from tests.support.tensorrt import environment
-
-MODELS: list[dict[str, Any]] = [
-    echo("echo/fast", max_running=64, context_length=100_000, defaults={"max_tokens": 8192}),
-    echo("echo/slow", token_s=0.05, defaults={"max_tokens": 8192}),
-    echo("echo/one", token_s=0.05, max_running=1, max_queued=2, defaults={"max_tokens": 8192}),
-    echo("echo/fails", fail_after_tokens=3),
-    # One for each death: a model that dies again soon after cools down, for longer each time.
-    *[echo(f"echo/exits-{number}", exit_after_tokens=3) for number in (1, 2, 3)],
-]
-
-
-_LAST = ("serving", "docs")
-"""They share the session's cluster, which need not idle beside the servers of the others."""
+_ONE_SERVER = ("backends", "docs", "serving", "switching", "tensorrt_llm", "vllm")
+"""Folders whose tests share a server, or a model that takes long to load."""
+_SERVER_OF_ITS_OWN = (
+    "switching/test_nodes.py",
+    "switching/test_real.py",
+    "vllm/test_parallel.py",
+    "vllm/test_switching.py",
+)
+_FREE = ("cli",)
+"""Folders whose tests start what they need, each for itself."""
+_LONGEST = ("serving", "switching", "cli")
+"""They begin, so that two processes end together."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For `tests/chaos`, which a plain `pytest` leaves out; see the target `faults`."""
     parser.addoption("--minutes", type=float, default=2.0, help="how long the chaos lasts")
     parser.addoption("--seed", type=int, default=None, help="of the chaos; else it is drawn")
+
+
+def _together(nodeid: str) -> str:
+    """What shares a server runs in one process; two tests may run in two where this differs."""
+    test = nodeid.partition("[")[0].removeprefix("tests/")
+    file = test.partition("::")[0]
+    folder = file.partition("/")[0]
+    if folder in _ONE_SERVER and file not in _SERVER_OF_ITS_OWN:
+        return folder
+    return nodeid if folder in _FREE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `make test`, whose two processes take the next of these groups as soon as they can."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    return Groups(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -45,50 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first: dict[Path, int] = {}
     for item in items:
         first.setdefault(item.path.parent, len(first))
-    items.sort(key=lambda item: (item.path.parent.name in _LAST, first[item.path.parent]))
 
+    def place(item: pytest.Item) -> tuple[int, int]:
+        folder = item.path.parent
+        known = folder.name in _LONGEST
+        return (_LONGEST.index(folder.name) if known else len(_LONGEST), first[folder])
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The application at `/` has a model for each behaviour."""
-    models = [{**model, "preload": True} for model in MODELS]
-    with Cluster({"models": models}) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
-def real_url(cluster: Cluster) -> str:
-    """The default model, fetched if need be, beside the echo models."""
-    engine = {"dtype": "float32", "device": "cpu"}
-    return cluster.deploy("real", {"models": [_default(engine=engine)]}, seconds=280)
-
-
-@pytest.fixture(scope="module")
-def vllm_url(cluster: Cluster) -> Iterator[str]:
-    """The same model in vLLM. Eager, and with a small cache: it starts sooner."""
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed: make install-vllm")
-    engine = {
-        "dtype": "float32",
-        "enforce_eager": True,
-        "kv_cache_memory_bytes": 512 * 2**20,
-        "max_num_seqs": 32,
-    }
-    models = [_default(backend="vllm", engine=engine)]
-    yield cluster.deploy("vllm", {"models": models}, seconds=280)
-    cluster.delete("vllm")
-
-
-@pytest.fixture(scope="module")
-def tensorrt_url(cluster: Cluster) -> Iterator[str]:
-    """The same model in TensorRT-LLM, or in the fake of it."""
-    model = _default(backend="tensorrt_llm", engine={"dtype": "float32"}, env=environment())
-    yield cluster.deploy("tensorrt", {"models": [model]}, seconds=280)
-    cluster.delete("tensorrt")
-
-
-def _default(**fields: Any) -> dict[str, Any]:
-    model = default_config().default_model.model_dump(mode="json", exclude_unset=True)
-    # The guide's examples set no limit, and the model sometimes talks on to the default one.
-    model["defaults"] = {**model["defaults"], "max_tokens": 64}
-    return {**model, **fields}
+    items.sort(key=place)

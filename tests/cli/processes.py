@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.ports import ingress_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from llm_serve.cli.main import main; main()"]
 
@@ -20,7 +22,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "LLM_SERVE_"))}
-    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    own = {"HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return {**kept, **own, **ingress_ports()}
 
 
 class Server:

@@ -18,7 +18,7 @@ import pytest
 
 from deployments.door.door import DoorThread
 from deployments.door.stand_in import DOOR
-from deployments.machine.environment import free_port
+from tests.support.ports import free_port
 from tests.support.ray_haproxy_config import admin_pid, rendered
 from tests.support.waiting import until
 

@@ -77,6 +77,7 @@ def test_a_burst_on_an_idle_model_fills_every_place(idle: Api) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
+@pytest.mark.alone
 def test_the_inference_timeout_is_a_json_504(strict: Api) -> None:
     began = time.monotonic()
     message = refused(strict.chat("a " * 40), InferenceTimeout)
@@ -86,6 +87,7 @@ def test_the_inference_timeout_is_a_json_504(strict: Api) -> None:
     assert strict.chat("hi").status_code == 200, "the engine, which runs one, was still at it"
 
 
+@pytest.mark.alone
 def test_the_inference_timeout_in_a_stream_is_an_error_frame(strict: Api) -> None:
     stream = strict.chat_stream("a " * 40)
     assert stream.text().startswith("a a ")

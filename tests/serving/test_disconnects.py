@@ -11,7 +11,7 @@ from tests.support.raw import sent
 from tests.support.streaming import live
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.alone]
 ONE = "echo/one"
 LONG = "word " * 4000  # at 50 ms a token, longer than any test
 FREED_WITHIN_S = 1.0

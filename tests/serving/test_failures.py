@@ -56,6 +56,7 @@ def test_an_engine_that_dies_is_a_502_and_comes_back_by_itself(idle: Api, cluste
     _answers_again(idle, "echo/exits-2")
 
 
+@pytest.mark.alone
 def test_a_dead_engine_is_not_shown_as_ready(idle: Api, cluster: Cluster) -> None:
     with live(idle, "echo/slow", "a " * 2000) as stream:
         stream.read(1)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.ray
 CLIENTS = 32
 
 
+@pytest.mark.alone
 def test_tokens_come_one_by_one_while_they_are_made(idle: Api) -> None:
     """40 tokens, 50 ms apart: the first is here long before the last is made."""
     began = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from deployments.machine.environment import free_port
 from deployments.schema import APPLICATION
+from tests.support.ports import free_port, ingress_ports
 from tests.support.waiting import until
 
 _ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ class Cluster:
             stderr=self.log,
             text=True,
             cwd=_ROOT,
+            env={**os.environ, **ingress_ports()},
         )
         try:
             self._send(config)

@@ -21,6 +21,8 @@ from deployments.schema import ServeFile, deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 
 _NODE = {"num_cpus": 4, "object_store_memory": 80 * 2**20}
+_LOOKS = {"RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "500"}
+"""Ray looks five times for a node that does not answer; its own period is 3 s."""
 
 
 class Nodes:
@@ -66,7 +68,7 @@ def main(port: int) -> None:
     os.dup2(2, 1)
     config = Config.model_validate_json(sys.stdin.readline())
     with own_folder() as folder:
-        variables = start_env(ServeFile(config=config), folder)
+        variables = {**start_env(ServeFile(config=config), folder), **_LOOKS}
         with applied({**variables, "RAY_AUTH_MODE": "disabled"}, serve_env()):
             nodes = Nodes(config, port)
             try:

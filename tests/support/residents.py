@@ -53,6 +53,8 @@ class Residents:
         """Model by process."""
         found = {}
         for pid in psutil.pids():
+            if not self._is_ours(pid):
+                continue
             try:
                 raw = Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
@@ -61,7 +63,7 @@ class Residents:
             model = replica_of(title, self._app) or self._models.get(pid)
             # A replica stays one until its process has ended: while it runs one of Ray's methods,
             # such as its own shutdown, its title is another.
-            if title and model is not None and self._is_ours(pid):
+            if title and model is not None:
                 found[pid] = self._models[pid] = model
         return found
 

@@ -20,11 +20,11 @@ import psutil
 import yaml
 
 from bench.family import DASHBOARD, INGRESS, Family
-from deployments.machine.environment import free_port
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, Config
 from llm_serve.models import cache_root
 from tests.cli.processes import Server
+from tests.support.ports import free_port
 
 _DEPLOY = "/api/serve/applications/"
 START_S = 240.0

@@ -31,6 +31,7 @@ def _degraded(api: Api, model: str) -> None:
     assert 0 < view["retry_in_seconds"] <= 20
 
 
+@pytest.mark.alone
 def test_a_failed_load_is_told_to_all_that_wait_and_disturbs_nobody(
     serve: Serve, switching: Cluster
 ) -> None:

@@ -35,8 +35,12 @@ pytestmark = pytest.mark.ray
 
 def _http_port(process: psutil.Process) -> int:
     """The port on which an ingress replica takes requests from HAProxy."""
-    ports = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
-    return next(port for port in ports if 30000 <= port < 31000)
+
+    def found() -> int | None:
+        ports = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
+        return next((port for port in ports if 30000 <= port < 31000), None)
+
+    return until(found, "it listens") or 0
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def test_200_interleaved_requests_over_three_models(api: Api, residents: Residen
     assert 3 <= loads <= 200 / 22 + 3, residents.started
 
 
+@pytest.mark.alone
 def test_who_leaves_the_line_is_not_waited_for(cold: Api, residents: Residents) -> None:
     """A is busy, B's only client leaves, and C, which asked later, is the next."""
     make_ready(cold, A)

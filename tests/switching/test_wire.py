@@ -78,6 +78,7 @@ def test_the_openai_sdk_gets_its_answer_without_any_option(cold: Api, stream: bo
         assert "".join(c.choices[0].delta.content or "" for c in chunks) == "one two"
 
 
+@pytest.mark.alone
 def test_past_the_hold_it_is_a_503_that_says_where_the_load_stands(serve: Serve) -> None:
     api = serve("hold", slow(A, load_s=8))
     began = time.monotonic()

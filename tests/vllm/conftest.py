@@ -29,6 +29,11 @@ ENGINE: dict[str, Any] = {
 }
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All of this folder is `make engines`: `make test` does not look into it."""
+    item.add_marker(pytest.mark.vllm)
+
+
 @pytest.fixture(scope="session")
 def folder() -> Path:
     from llm_serve.models import resolve
