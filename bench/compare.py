@@ -6,12 +6,11 @@ import asyncio
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.client import Load, Result, run
-from bench.servers import Running, Server, started
+from bench.servers import Running, Server, all_started, started
 from bench.table import header, row
 
 
@@ -38,29 +37,50 @@ class Measured:
         """Median tokens/s over the rounds."""
         return statistics.median(self.speeds[name, cell])
 
-    def ratio(self, cell: Cell) -> float:
-        """Of the first server to the fastest of the others in the same round; the median."""
+    def ratios(self, cell: Cell) -> list[float]:
+        """Of the first server's tokens/s to the fastest of the others', in each round."""
         rounds = zip(*(self.speeds[name, cell] for name in self.names), strict=True)
-        return statistics.median(paces[0] / max(paces[1:]) for paces in rounds)
+        return [paces[0] / max(paces[1:]) for paces in rounds]
+
+    def ttft_ratios(self, cell: Cell) -> list[float]:
+        """Of the first server's median TTFT to the shortest of the others', in each round."""
+        rounds = zip(*(self.results[name, cell] for name in self.names), strict=True)
+        medians = ([result.ttft_ms(0.5) for result in results] for results in rounds)
+        return [ttft[0] / min(ttft[1:]) for ttft in medians]
 
     def ttft_ms(self, name: str, cell: Cell, quantile: float) -> float:
         return statistics.median(r.ttft_ms(quantile) for r in self.results[name, cell])
 
+    def gap_ms(self, name: str, cell: Cell, quantile: float) -> float:
+        return statistics.median(r.itl_ms(quantile) for r in self.results[name, cell])
+
     def show(self) -> None:
-        """The table: medians over the rounds, and `ratio`."""
+        """The table: medians over the rounds; of ratios also the least and the greatest."""
         speeds = [f"{name}, tok/s" for name in self.names]
-        print(header("clients", "stream", "tokens", *speeds, "ratio", "TTFT p50/p99, ms"))
+        latencies = ("TTFT p50/p99, ms", "ratio", "gap p50/p99, ms")
+        print(header("clients", "stream", "tokens", *speeds, "ratio", *latencies))
         for cell in self.cells:
-            pace = [self.pace(name, cell) for name in self.names]
-            ratio = f"{self.ratio(cell):.2f}"
-            ttft = " / ".join(self._ttft(name, cell) for name in self.names if cell.stream)
+            paces = [f"{self.pace(name, cell):.1f}" for name in self.names]
             told = [str(cell.clients), "yes" if cell.stream else "no", str(cell.tokens)]
-            print(row(*told, *[f"{value:.1f}" for value in pace], ratio, ttft))
+            told += [*paces, spread(self.ratios(cell))]
+            if cell.stream:
+                told.append(self._each(self.ttft_ms, cell))
+                told += [spread(self.ttft_ratios(cell)), self._each(self.gap_ms, cell)]
+            print(row(*told, *[""] * (len(speeds) + 7 - len(told))))
         for name in self.names:
             print(f"{name}: peak memory {self.peaks[name] / 2**30:.2f} GiB")
 
-    def _ttft(self, name: str, cell: Cell) -> str:
-        return f"{self.ttft_ms(name, cell, 0.5):.0f}/{self.ttft_ms(name, cell, 0.99):.0f}"
+    def _each(self, measure: Callable[[str, Cell, float], float], cell: Cell) -> str:
+        """The median and the 99th percentile of every server."""
+        return " ; ".join(
+            f"{measure(name, cell, 0.5):.1f}/{measure(name, cell, 0.99):.1f}" for name in self.names
+        )
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and between which values all are."""
+    middle = f"{statistics.median(values):.3f}"
+    return f"{middle} ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else middle
 
 
 def compare(
@@ -71,6 +91,7 @@ def compare(
     extra: dict[str, object],
     *,
     together: bool = False,
+    per_client: int = 2,
 ) -> Measured:
     """Sends every load to every server, `rounds` times.
 
@@ -78,13 +99,13 @@ def compare(
     and take turns at each load, the others stopped (SIGSTOP): what a shared machine gives changes
     within minutes, and this compares what is seconds apart. It needs the memory for all.
 
-    `count` tells the generated tokens of a result; `extra` goes into every request. Raises
-    SystemExit where a request fails.
+    `count` tells the generated tokens of a result; `extra` goes into every request; a load has
+    `per_client` requests for each client, and 8 at least. Raises SystemExit where a request fails.
     """
     measured = Measured([server.name for server in servers], cells)
 
     def measure(server: Server, running: Running, cell: Cell) -> None:
-        result = asyncio.run(run(running.url, _load(cell, server, extra)))
+        result = asyncio.run(run(running.url, _load(cell, server, extra, per_client)))
         if result.failed:
             raise SystemExit(f"{server.name}: {result.failed[:3]}")
         running.weigh()
@@ -111,24 +132,17 @@ def _by_turns(
     measure: Callable[[Server, Running, Cell], None],
     extra: dict[str, object],
 ) -> None:
-    with ExitStack() as stack:
-        turns = []
-        for server in servers:
-            running = stack.enter_context(started(server))
-            _warm(running, server, extra)
-            running.pause()
-            turns.append((server, running))
+    with all_started(servers) as turns:
         for number in range(rounds):
             for cell in cells:
                 for server, running in turns[:: -1 if number % 2 else 1]:
-                    running.resume()
-                    _warm(running, server, extra)
-                    measure(server, running, cell)
-                    running.pause()
+                    with running.awake():
+                        _warm(running, server, extra)
+                        measure(server, running, cell)
 
 
-def _load(cell: Cell, server: Server, extra: dict[str, object]) -> Load:
-    requests = max(8, 2 * cell.clients)
+def _load(cell: Cell, server: Server, extra: dict[str, object], per_client: int) -> Load:
+    requests = max(8, per_client * cell.clients)
     return Load(cell.clients, requests, cell.tokens, cell.stream, server.model, extra)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from bench.family import OWN, RAYLET, Family
-from bench.servers import Server, configured, started
+from bench.servers import llm_serve, started
 from bench.steady import question
 from llm_serve.config import default_config
 
@@ -48,9 +48,9 @@ def models(*, real: bool) -> list[dict[str, Any]]:
 @contextmanager
 def serving(folder: Path, *, real: bool) -> Iterator[Live]:
     listed = models(real=real)
-    command = configured(folder / "serve.yaml", {"models": listed})
+    server = llm_serve(folder / "serve.yaml", {"models": listed})
     begin = time.monotonic()
-    with started(Server("llm-serve", command, "/healthz", '"status":"ok"')) as running:
+    with started(server) as running:
         family = Family(running.process.pid)
         try:
             _good_within(running.url, RECOVERY_S)

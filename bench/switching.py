@@ -1,12 +1,14 @@
 """What a switch costs: from the request for a model that is not loaded to its first token.
 
-    python -m bench.switching [--rounds 5] [--pause 12] [--steps]
+    python -m bench.switching [--rounds 5] [--pause 12] [--steps] [--before CHECKOUT]
 
 Two ids of the default model, and room for one; a server with a warm worker, then one without. The
 floor is a fresh process that imports the engine, loads the same weights and makes one token: one
 after each switch, beside the same idle server, so that noise hits both. `--pause` lets a new warm
 worker come up between two switches, as people's pauses do. `--steps` says where the time goes, from
-`GET /v1/events`. The output is a table: the median of each, the worst, and the ratio to the floor.
+`GET /v1/events`. `--before` has the server of another checkout take turns with this one's. The
+output is a table: the median of each, the worst, the ratio to the floor, and of ours to the other
+checkout's in the same round.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +29,8 @@ from typing import Any
 
 import httpx
 
-from bench.servers import Server, configured, started
+from bench.compare import spread
+from bench.servers import Running, add_before, all_started, before, llm_serve
 from bench.table import header, row
 from llm_serve.config import DEFAULT_SOURCE, default_config
 from llm_serve.models import resolve
@@ -47,35 +51,53 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pause", type=float, default=12.0)
     parser.add_argument("--steps", action="store_true")
+    add_before(parser)
     options = parser.parse_args()
-    folder = resolve(default_config().default_model)
-    times: dict[str, list[float]] = {"warm": [], "cold": [], "floor": []}
-    steps: dict[str, list[Steps]] = {"warm": [], "cold": []}
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in steps:
-            with started(_server(Path(temporary), name)) as running:
-                for round_ in range(options.rounds + 1):
-                    time.sleep(options.pause)
-                    took, seen = switch(running.url, IDS[(round_ + 1) % 2])
-                    alone = floor(folder)
-                    if round_:  # the first is for the page cache
-                        times[name].append(took)
-                        steps[name].append(seen)
-                        times["floor"].append(alone)
-    low = statistics.median(times["floor"])
-    print(header("", "median", "worst", "over the floor"))
-    for name, values in times.items():
-        middle = statistics.median(values)
-        print(row(name, f"{middle:.2f} s", f"{max(values):.2f} s", f"{middle / low:.2f}"))
+    weights = resolve(default_config().default_model)
+    times: dict[str, list[float]] = defaultdict(list)
+    steps: dict[str, list[Steps]] = defaultdict(list)
+
+    def measure(name: str, running: Running, model: str, *, count: bool) -> None:
+        with running.awake():
+            time.sleep(options.pause)
+            took, seen = switch(running.url, model)
+            alone = floor(weights)
+        if count:
+            times[name].append(took)
+            steps[name].append(seen)
+            times["floor"].append(alone)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for worker in ("warm", "cold"):
+            path = Path(folder) / f"{worker}.yaml"
+            servers = [llm_serve(path, config(warm=worker == "warm"))]
+            if options.before:
+                servers.append(before(servers[0], options.before))
+            with all_started(servers) as turns:
+                for number in range(options.rounds + 1):
+                    for server, running in turns[:: -1 if number % 2 else 1]:
+                        name = worker if server is servers[0] else f"{worker}, {server.name}"
+                        model = IDS[(number + 1) % 2]
+                        # The first is for the page cache.
+                        measure(name, running, model, count=number > 0)
+    show(times)
     for name, seen in steps.items() if options.steps else ():
         print(f"\n{name}: seconds after the request")
         for step in seen[0]:
             print(f"  {statistics.median(s[step] for s in seen if step in s):5.2f}  {step}")
 
 
-def _server(folder: Path, name: str) -> Server:
-    command = configured(folder / f"{name}.yaml", config(warm=name == "warm"))
-    return Server(name, command, "/healthz", '"status":"ok"')
+def show(times: dict[str, list[float]]) -> None:
+    low = statistics.median(times["floor"])
+    print(header("", "median", "worst", "over the floor", "now / before"))
+    for name, values in times.items():
+        middle = statistics.median(values)
+        earlier = times.get(f"{name}, before")
+        ratio = ""
+        if earlier is not None:
+            ratio = spread([a / b for a, b in zip(values, earlier, strict=True)])
+        cells = [f"{middle:.2f} s", f"{max(values):.2f} s", f"{middle / low:.2f}", ratio]
+        print(row(name, *cells))
 
 
 def switch(url: str, model: str) -> tuple[float, Steps]:

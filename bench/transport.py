@@ -1,23 +1,22 @@
 """The transport alone: the echo backend through Ray Serve against the same app on plain uvicorn.
 
-    python -m bench.transport [--rounds 3] [--clients 1,8,32]
+    python -m bench.transport [--rounds 3] [--clients 1,8,32] [--tokens 64] [--requests 6]
+        [--before CHECKOUT]
 
-Both servers are up at once and take turns, so that noise hits both. A chunk comes every 20 ms.
+Both servers are up and take turns at each load, the other stopped, so that noise hits both. A chunk
+comes every 20 ms. `--before` compares with another checkout's transport instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import statistics
 import sys
 import tempfile
-from collections import defaultdict
-from contextlib import ExitStack
 from pathlib import Path
 
-from bench.client import Load, run
-from bench.servers import Server, configured, started
+from bench.client import Result
+from bench.compare import Cell, Measured, compare
+from bench.servers import Server, add_before, before, llm_serve
 from bench.table import header, row
 
 ECHO = {"id": "echo", "backend": "echo", "engine": {"token_s": 0.02, "first_token_s": 0.02}}
@@ -28,43 +27,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--requests", type=int, default=6, help="of each client, in a round")
+    add_before(parser)
     options = parser.parse_args()
-    clients = [int(c) for c in options.clients.split(",")]
-    ttft: dict[tuple[str, int], list[float]] = defaultdict(list)
-    walls: dict[tuple[str, int], list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    cells = [Cell(int(clients), True, options.tokens) for clients in options.clients.split(",")]
+
+    def count(cell: Cell, result: Result) -> int:
+        return len(result.texts) * cell.tokens
+
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "echo.yaml"
-        ours = configured(path, CONFIG)
+        ours = llm_serve(path, CONFIG)
         floor = [sys.executable, "-m", "bench.floor", str(path), "{port}"]
-        pair = [
-            Server("llm-serve", ours, "/healthz", '"status":"ok"'),
-            Server("uvicorn", floor, "/healthz", '"status":"ok"'),
-        ]
-        up = {server.name: stack.enter_context(started(server)) for server in pair}
-        for _ in range(options.rounds):
-            for count in clients:
-                for name, running in up.items():
-                    load = Load(count, count * 6, 64, True, extra={"ignore_eos": True})
-                    result = asyncio.run(run(running.url, load))
-                    if result.failed:
-                        raise SystemExit(f"{name}: {result.failed[:3]}")
-                    ttft[name, count] += result.ttft_s
-                    walls[name, count].append(result.wall_s)
-    print(header("clients", "uvicorn TTFT p50", "llm-serve TTFT p50", "added", "wall ratio"))
-    for count in clients:
-        low, high = (
-            statistics.median(ttft[name, count]) * 1000 for name in ("uvicorn", "llm-serve")
+        other = Server("uvicorn", floor, "/healthz", '"status":"ok"')
+        if options.before:
+            other = before(ours, options.before)
+        measured = compare(
+            [ours, other],
+            cells,
+            options.rounds,
+            count,
+            {"ignore_eos": True},
+            together=True,
+            per_client=options.requests,
         )
-        ratio = sum(walls["llm-serve", count]) / sum(walls["uvicorn", count])
-        print(
-            row(
-                str(count),
-                f"{low:.1f} ms",
-                f"{high:.1f} ms",
-                f"{high - low:.1f} ms",
-                f"{ratio:.3f}",
-            )
-        )
+    measured.show()
+    show_added(measured, other.name)
+
+
+def show_added(measured: Measured, other: str) -> None:
+    """What the first token waits longer than with the other server."""
+    print(header("clients", f"{other} TTFT p50", "llm-serve TTFT p50", "added"))
+    for cell in measured.cells:
+        low, high = (measured.ttft_ms(name, cell, 0.5) for name in (other, "llm-serve"))
+        print(row(str(cell.clients), f"{low:.2f} ms", f"{high:.2f} ms", f"{high - low:+.2f} ms"))
 
 
 if __name__ == "__main__":

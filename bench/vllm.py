@@ -1,11 +1,12 @@
 """Our vLLM backend against vLLM's own server, same engine arguments, same machine, one run.
 
     python -m bench.vllm [--rounds 3] [--clients 1,8,32] [--tokens 64,256] [--eager]
-        [--ray-llm PYTHON]
+        [--ray-llm PYTHON] [--before CHECKOUT]
 
 All servers are up and take turns at each load, the others stopped. Answers are greedy and as long
 as was asked, so that tokens need not be counted. `--eager` leaves out vLLM's compilation in all.
-`--ray-llm` names a Python that has Ray Serve LLM; see `bench/ray_serve_llm.py`.
+`--ray-llm` names a Python that has Ray Serve LLM; see `bench/ray_serve_llm.py`. `--before` compares
+with our backend in another checkout, and with nobody else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from bench.client import Result
 from bench.compare import Cell, compare
-from bench.servers import Server, configured
+from bench.servers import Server, add_before, before, llm_serve
 from llm_serve.config import DEFAULT_SOURCE, default_config
 from llm_serve.models import resolve
 
@@ -32,20 +33,20 @@ ENGINE: dict[str, Any] = {
 }
 
 
-def servers(folder: Path, weights: Path, engine: dict[str, Any]) -> list[Server]:
-    """Ours first."""
-    model = {"id": MODEL, "source": DEFAULT_SOURCE, "backend": "vllm", "engine": engine}
-    model |= {"preload": True, "max_running": 32}
-    ours = configured(folder / "ours.yaml", {"models": [model]})
-    bare = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(weights)]
-    bare += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", "{port}"]
+def ours(folder: Path, engine: dict[str, Any]) -> Server:
+    model: dict[str, Any] = {"id": MODEL, "source": DEFAULT_SOURCE, "backend": "vllm"}
+    model |= {"engine": engine, "preload": True, "max_running": 32}
+    return llm_serve(folder / "ours.yaml", {"models": [model]}, MODEL)
+
+
+def bare(weights: Path, engine: dict[str, Any]) -> Server:
+    """What vLLM brings."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(weights)]
+    command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", "{port}"]
     for name, value in engine.items():
         flag = f"--{name.replace('_', '-')}"
-        bare += [flag] if value is True else [flag, str(value)]
-    return [
-        Server("llm-serve", ours, "/healthz", '"status":"ok"', model=MODEL),
-        Server("vLLM's server", bare, "/health", model=MODEL),
-    ]
+        command += [flag] if value is True else [flag, str(value)]
+    return Server("vLLM's server", command, "/health", model=MODEL)
 
 
 def ray_serve_llm(python: str, weights: Path, engine: dict[str, Any]) -> Server:
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--tokens", default="64,256")
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--ray-llm", metavar="PYTHON")
+    add_before(parser)
     options = parser.parse_args()
     cells = [
         Cell(int(clients), stream, int(tokens))
@@ -77,11 +79,15 @@ def main() -> None:
         return len(result.texts) * cell.tokens
 
     extra: dict[str, object] = {"temperature": 0, "ignore_eos": True}
-    weights = resolve(default_config().default_model)
     with tempfile.TemporaryDirectory() as folder:
-        peers = servers(Path(folder), weights, engine)
-        if options.ray_llm:
-            peers.append(ray_serve_llm(options.ray_llm, weights, engine))
+        peers = [ours(Path(folder), engine)]
+        if options.before:
+            peers.append(before(peers[0], options.before))
+        else:
+            weights = resolve(default_config().default_model)
+            peers.append(bare(weights, engine))
+            if options.ray_llm:
+                peers.append(ray_serve_llm(options.ray_llm, weights, engine))
         compare(peers, cells, options.rounds, count, extra, together=True).show()
 
 

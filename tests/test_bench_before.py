@@ -1,0 +1,75 @@
+"""`--before` compares two checkouts, and never one with itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.imported import checkouts
+from bench.servers import HERE, Server, before, llm_serve, started
+
+CONFIG = {"models": [{"id": "echo", "backend": "echo"}]}
+SERVER = """
+import http.server, sys
+sys.path.insert(0, sys.argv[2])
+import llm_serve, deployments
+handler = http.server.SimpleHTTPRequestHandler
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with both packages."""
+    folder = tmp_path / "checkout"
+    for package in ("llm_serve", "deployments"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").touch()
+    return folder
+
+
+def test_a_process_shows_from_which_checkout_it_has_imported(checkout: Path) -> None:
+    code = "import sys, llm_serve; print(flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-P", "-c", code]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(checkout)}) as p:
+        assert p.stdout is not None
+        p.stdout.readline()
+        assert checkouts(p.pid) == {checkout}
+        p.communicate()
+    assert checkouts(p.pid) == set()
+
+
+def test_the_environment_alone_says_nothing(checkout: Path) -> None:
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-P", "-c", code]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(checkout)}) as p:
+        assert p.stdout is not None
+        p.stdout.readline()
+        assert checkouts(p.pid) == set()
+        p.communicate()
+
+
+def test_a_server_that_imports_from_elsewhere_is_refused(checkout: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-c", SERVER, "{port}", str(checkout)]
+    server = Server("before", command, "/", checkout=tmp_path)
+    with pytest.raises(RuntimeError, match=f"has imported from .*{checkout}"), started(server):
+        pass
+
+
+def test_a_server_without_a_worker_of_ray_shows_nothing(checkout: Path) -> None:
+    command = [sys.executable, "-P", "-c", SERVER, "{port}", str(checkout)]
+    server = Server("before", command, "/", checkout=checkout)
+    with pytest.raises(RuntimeError, match="nothing shows"), started(server):
+        pass
+
+
+def test_a_checkout_is_not_compared_with_itself(tmp_path: Path) -> None:
+    server = llm_serve(tmp_path / "serve.yaml", CONFIG)
+    (tmp_path / "same").symlink_to(HERE)
+    with pytest.raises(SystemExit, match="is the checkout of this bench"):
+        before(server, tmp_path / "same")
