@@ -173,7 +173,7 @@ class World:
             match effect:
                 case Publish(snapshot):
                     self._ready, self._version = snapshot.ready(), snapshot.version
-                    if any(m.status == "draining" for m in snapshot.models):
+                    if any(m.state == "draining" for m in snapshot.models):
                         self.at(self.now + ACK_S, self.report)
                 case Admitted(ticket):
                     since, session, turn = self._waiting.pop(ticket)

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from deployments.app.messages import View
-from llm_serve.api.loading import Accepted, Loading
+from llm_serve.api.gateway import ComeBack
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, NotReady, QueueFull
 from llm_serve.generation.job import Job
 from llm_serve.residency import effects as fx
 from llm_serve.sampling import Sampling
+from llm_serve.status import Loading, ModelStatus, ServerStatus
 from tests.support.inprocess import echo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-COLD = fx.ModelStatus("echo/a", "loading", stage="weights", progress=0.5, eta_s=10.0, position=0)
-READY = fx.ModelStatus("echo/a", "ready", replicas=1)
+COLD = ModelStatus("echo/a", "loading", stage="weights", progress=0.5, eta_s=10.0, position=0)
+READY = ModelStatus("echo/a", "ready", replicas=1)
 
 
 class _Link:
@@ -29,7 +30,7 @@ class _Link:
     name = "ingress"
 
     def __init__(self, *models: fx.ModelStatus, status: Any = "ok") -> None:
-        self.view = View(fx.Snapshot(1, status, False, None, None, models))
+        self.view = View(ServerStatus(status, models, version=1))
         self.age_s = 0.0
         self.buried: list[str] = []
         self.asked: list[Any] = []
@@ -124,7 +125,7 @@ async def test_what_runs_when_the_drain_begins_goes_on() -> None:
         await _waited(gateway, None)
         messages = gateway.generate(_job())
         assert await anext(messages) == b"one "
-        link.view = View(fx.Snapshot(2, "draining", False, None, None, (READY,)))
+        link.view = View(ServerStatus("draining", (READY,), version=2))
         assert [message async for message in messages] == [b"two"]
 
 
@@ -134,9 +135,9 @@ async def test_whose_question_is_left_open_is_told_what_is_known() -> None:
     link = _Link(COLD)
     link.answer.set_exception(DirectorAway())
     gateway = _gateway(link)
-    with pytest.raises(Accepted) as accepted:
+    with pytest.raises(ComeBack) as accepted:
         await _waited(gateway, None)
-    assert accepted.value.loading.eta_s == 10.0
+    assert accepted.value.loading.model.eta_s == 10.0
     with pytest.raises(NotReady) as late:
         await _waited(gateway, 5.0)
     assert late.value.loading is not None
@@ -153,9 +154,9 @@ async def test_without_any_view_nothing_is_made_up() -> None:
     link = _Link()
     link.view = None  # type: ignore[assignment]
     link.answer.set_exception(DirectorAway())
-    with pytest.raises(Accepted) as accepted:
+    with pytest.raises(ComeBack) as accepted:
         await _waited(_gateway(link), None)
-    loading = accepted.value.loading
+    loading = accepted.value.loading.model
     assert (loading.eta_s, loading.stage, loading.position) == (None, None, None)
 
 
@@ -168,8 +169,8 @@ async def test_the_seconds_that_are_shown_pass() -> None:
     link.age_s = 11.0
     shown.append(gateway.status().model("echo/a").eta_s)
     assert shown == [10.0, 6.0, None], "longer than ever: nobody knows"
-    failed = fx.ModelStatus("echo/a", "failed", last_error="x", cooldown_s=3.0)
-    link.view = View(fx.Snapshot(1, "degraded", False, None, None, (failed,)))
+    failed = ModelStatus("echo/a", "failed", error="x", cooldown_s=3.0)
+    link.view = View(ServerStatus("degraded", (failed,), version=1))
     link.age_s = 1.0
     assert gateway.status().model("echo/a").cooldown_s == 2.0
     link.age_s = 9.0
@@ -221,7 +222,7 @@ async def test_held_requests_have_places_and_are_shown_as_queued() -> None:
     with pytest.raises(QueueFull), gateway.place(_job(n=2)):
         pass
     assert gateway.status().model("echo/a").queued == 2
-    link.view = View(fx.Snapshot(2, "ok", False, None, None, (READY,)))
+    link.view = View(ServerStatus("ok", (READY,), version=2))
     link.answer.set_result(fx.Admitted("t", "echo/a", 2))
     await asyncio.gather(*waiting[1:])
     status = gateway.status().model("echo/a")

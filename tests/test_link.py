@@ -13,6 +13,7 @@ from llm_serve.config import Config
 from llm_serve.errors import InternalError
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
+from llm_serve.status import ServerStatus
 from tests.support.inprocess import echo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -66,7 +67,7 @@ def _end(link: Any) -> None:
 async def test_an_answer_comes_once_its_view_is_in_force() -> None:
     director = _Director(tick=7)
     link = _linked(director)
-    snapshot = fx.Snapshot(1, "ok", False, None, None, ())
+    snapshot = ServerStatus("ok", (), version=1)
     director.views.put_nowait(View(snapshot, tick=6))
     assert await link.changed(0) == 6
     answer = asyncio.ensure_future(link.ask(ev.Request("t", "echo/a", "ingress", None)))

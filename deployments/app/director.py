@@ -39,6 +39,7 @@ from llm_serve.progress import ModelInfo
 from llm_serve.residency import Scheduler
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
+from llm_serve.status import ServerStatus
 
 log = logging.getLogger("ray.serve")
 TICK_S = 0.1
@@ -53,7 +54,7 @@ NODES_S = 2.0
 RECOVERY_S = 30.0
 """A new director waits so long for the reports of replicas that run, and only then decides: to take
 a slow one for one that is leaving would end its work."""
-_NOTHING = fx.Snapshot(0, "starting", False, None, None, ())
+_NOTHING = ServerStatus("starting", ())
 """Shown to nobody: whoever asks waits for the recovery."""
 
 
@@ -344,7 +345,7 @@ class Director:
                 self._handle(ev.LoadFailed(model, f"{model}: none", remedy))
 
     def _in_motion(self) -> bool:
-        return any(m.status in ("loading", "draining") for m in self._view.snapshot.models)
+        return any(m.state in ("loading", "draining") for m in self._view.snapshot.models)
 
     def _handle(self, event: ev.Event) -> None:
         """Without a pause, so that no older target or snapshot can overtake a newer one."""
@@ -390,7 +391,7 @@ class Director:
         with suppress(ValueError):
             ray.kill(ray.get_actor(actor, namespace="serve"))
 
-    def _publish(self, snapshot: fx.Snapshot) -> None:
+    def _publish(self, snapshot: ServerStatus) -> None:
         self._tick += 1
         if snapshot is not self._view.snapshot:
             self._published = time.monotonic()

@@ -178,8 +178,8 @@ class DirectorLink:
         self.view, self._ready = view, view.snapshot.ready()
         self._taken = time.monotonic()
         for shown in view.snapshot.models:
-            if shown.model in self._admission:
-                self._admission[shown.model].replicas = shown.replicas
+            if shown.id in self._admission:
+                self._admission[shown.id].replicas = shown.replicas
         self._must_report.set()
         for model in list(self._left):
             if model not in self._ready:

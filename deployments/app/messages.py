@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from deployments.cluster.deaths import NodeMemory
 from llm_serve.progress import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
+from llm_serve.status import ServerStatus
 
 REPORT_PERIOD_S = 2.0
 """A replica repeats its report so often, so that a restarted director knows all again."""
@@ -46,7 +47,7 @@ class ReplicaReport:
 class View:
     """What every ingress routes by: the newest snapshot, and what is known of loaded models."""
 
-    snapshot: fx.Snapshot
+    snapshot: ServerStatus
     infos: Mapping[str, ModelInfo] = field(default_factory=dict)
     tick: int = 0
     """Grows with every change of either."""

@@ -1,4 +1,5 @@
-"""Who may be resident: a pure scheduler. Standard library only; `DESIGN.md` states its rules."""
+"""Who may be resident: a pure scheduler. `DESIGN.md` states its rules. It imports the standard
+library and `llm_serve.status`, nothing else."""
 
 from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.scheduler import Scheduler

@@ -20,7 +20,6 @@ from llm_serve.residency.effects import (
     Forgotten,
     Kill,
     Publish,
-    Snapshot,
 )
 from llm_serve.residency.fleet import Fleet
 from llm_serve.residency.lifecycle import Lifecycle
@@ -29,6 +28,7 @@ from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.processes import Processes, ReplicaEvent
 from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters
+from llm_serve.status import ServerStatus
 
 UP_OR_COMING = (Phase.READY, Phase.LOADING)
 
@@ -357,7 +357,7 @@ class Scheduler:
             self.snapshot = picture
             self._effects.append(Publish(picture))
 
-    def _picture(self) -> Snapshot:
+    def _picture(self) -> ServerStatus:
         return view.snapshot(
             self.lifecycle.version + 1,
             list(self.models.values()),

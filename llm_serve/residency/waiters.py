@@ -66,7 +66,7 @@ class Waiters:
             due = [(n, t.held) for n, t in model.tickets.items() if t.until <= now]
             if not due:
                 continue
-            told = view.waiting(model, models, queue, now, self._knobs)
+            told = view.loading(model, models, queue, now, self._knobs)
             lease = now + told.retry_after_s + self._knobs.lease_grace_s
             model.lease_until = max(model.lease_until, lease)
             for name, held in due:

@@ -14,7 +14,7 @@ from tests.residency.world import World
 
 
 def replicas(here: World, name: str) -> int:
-    return next(m.replicas for m in here.scheduler.snapshot.models if m.model == name)
+    return next(m.replicas for m in here.scheduler.snapshot.models if m.id == name)
 
 
 def pair(here: World) -> None:

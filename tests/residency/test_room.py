@@ -269,8 +269,8 @@ def test_rule_10_keep_alive_global_and_per_model() -> None:
 
 def test_rule_10_preloads_are_up_before_ok() -> None:
     here = world(ModelSpec("a", 40, preload=True), ModelSpec("b", 40, preload=True))
-    assert here.scheduler.snapshot.status == "starting"
+    assert here.scheduler.snapshot.state == "starting"
     here.up("a")
-    assert here.scheduler.snapshot.status == "starting"
+    assert here.scheduler.snapshot.state == "starting"
     here.up("b")
-    assert here.scheduler.snapshot.status == "ok"
+    assert here.scheduler.snapshot.state == "ok"

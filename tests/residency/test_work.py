@@ -59,7 +59,7 @@ def test_rule_3_shutdown_answers_everybody() -> None:
     here.ask("u", "b", 1000.0)
     assert isinstance(here.answers["t"][0], Conflict)
     assert isinstance(here.answers["u"][0], Conflict)
-    assert here.scheduler.snapshot.status == "draining"
+    assert here.scheduler.snapshot.state == "draining"
 
 
 def test_rule_3_too_many_switches_in_line() -> None:

@@ -25,10 +25,10 @@ from llm_serve.residency.effects import (
     Kill,
     Measured,
     Publish,
-    Snapshot,
     Target,
 )
 from llm_serve.residency.state import Model, Phase
+from llm_serve.status import ServerStatus
 from tests.residency.invariants import check, granted
 
 Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
@@ -50,8 +50,8 @@ class Process:
 @dataclass
 class Ingress:
     name: str
-    view: Snapshot
-    mail: list[Snapshot] = field(default_factory=list)
+    view: ServerStatus
+    mail: list[ServerStatus] = field(default_factory=list)
     in_flight: dict[str, int] = field(default_factory=dict)
     reported: dict[str, int] = field(default_factory=dict)
     reported_at: float = -1e9
@@ -192,13 +192,13 @@ class World:
             assert answer.version <= self.scheduler.snapshot.version
             self.admitted = answer
 
-    def _published(self, before: Snapshot, after: Snapshot) -> None:
+    def _published(self, before: ServerStatus, after: ServerStatus) -> None:
         assert after.version > before.version
         for ingress in self.ingresses.values():
             ingress.mail.append(after)
         for name in before.ready() - after.ready():
-            status = next(m for m in after.models if m.model == name)
-            if status.status == "draining":
+            status = next(m for m in after.models if m.id == name)
+            if status.state == "draining":
                 self.revoked_at[name] = self.now
                 self.revoked_version[name] = after.version
                 self._check_revocation(name)
