@@ -151,7 +151,6 @@ class World:
         self._target: dict[str, Target] = {}
         self._served: set[str] = set()
         self._used: set[str] = set()
-        self._sequence = 0
         self._left = 0
 
     def run(self, sessions: list[Session]) -> Result:
@@ -243,13 +242,12 @@ class World:
         self.at(self.now + (1.0 if self._waiting else 5.0), self.report_regularly)
 
     def report(self) -> None:
-        self._sequence += 1
         uses = {
             name: ev.Use(self._in_flight[name], idle_s=self._idle_s(name))
             for name in sorted(self._used | {n for n, c in self._in_flight.items() if c})
         }
         self._used.clear()
-        self.tell(ev.Usage("ingress", self._sequence, self._version, uses))
+        self.tell(ev.Usage("ingress", self._version, uses))
 
 
 # -- the table ---------------------------------------------------------------------------------

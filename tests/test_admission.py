@@ -24,14 +24,12 @@ class _Told:
     def __init__(self, count: int) -> None:
         self.fleet = Fleet()
         self.admissions = [Admission(MODEL, count) for _ in range(count)]
-        self.sequence = 0
 
     def report(self, number: int) -> None:
-        self.sequence += 1
         now = time.monotonic()
         own = self.admissions[number]
         name = str(number)
-        self.fleet.report(ev.Usage(name, self.sequence, 1, {"m": own.use()}), now)
+        self.fleet.report(ev.Usage(name, 1, {"m": own.use()}), now)
         own.hear(self.fleet.others(name, now, SILENT_S).get("m"))
 
     def fill(self, stack: ExitStack, clock: Any) -> int:

@@ -119,7 +119,7 @@ def report(state: str, actor: str = "a-1", **fields: Any) -> Any:
 
 async def loads(director: Any, world: World, actor: str) -> bool:
     """Whether a new replica may load, soon after somebody came to wait for its model."""
-    await director.usage(ev.Usage("i", 1, 0, {}))
+    await director.usage(ev.Usage("i", 0, {}))
     held = asyncio.ensure_future(director.ask(ev.Request("t", A, "i", 100.0)))
     world.actors = {A: [actor]}
     try:
@@ -147,7 +147,7 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     left = asyncio.ensure_future(here.ask(ev.Request("u", B, "i", 100.0)))
     world.actors = {A: ["a-1"]}
     await asyncio.sleep(0)
-    assert await here.usage(ev.Usage("i", 1, 0, {A: ev.Use(3)})) == {}
+    assert await here.usage(ev.Usage("i", 0, {A: ev.Use(3)})) == {}
     ready = report("ready", info=ModelInfo(1, 0, "none", "cpu", "0"))
     assert not await here.report(ready)
     await here.bury("p")
@@ -165,7 +165,7 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     assert here._scheduler.fleet.counts(A) == (3, 0)
     view = await here.watch(0)
     assert view.snapshot.ready() == {A}
-    assert A in view.infos
+    assert view.snapshot.model(A).info == ready.info
     assert world.readers == {"files_0"}
 
 
@@ -176,7 +176,7 @@ async def test_a_new_configuration_is_read_beside_the_loop_too(
     here = director()
     await here.report(report("ready"))
     await recovered(here)
-    before = (await here.watch(0)).tick
+    before = (await here.watch(0)).snapshot.version
     watching = asyncio.ensure_future(here.watch(before))
     await asyncio.sleep(0)
     world.disk.clear()
@@ -184,14 +184,14 @@ async def test_a_new_configuration_is_read_beside_the_loop_too(
     newest = config(max_queued=8)
     await here.configure(newest, 2.0)
     await here.configure(config(max_queued=9), 1.5)
-    await here.usage(ev.Usage("i", 1, 0, {}))
+    await here.usage(ev.Usage("i", 0, {}))
     held = asyncio.ensure_future(here.ask(ev.Request("t", A, "i", 100.0)))
     await asyncio.sleep(0.2)
     assert not held.done()
     world.disk.set()
     view = await asyncio.wait_for(watching, 5)
     assert view.snapshot.ready() == {A}, "what runs is never shown as gone meanwhile"
-    assert view.tick > before
+    assert view.snapshot.version > before
     assert isinstance((await asyncio.wait_for(held, 5)).answer, fx.Admitted)
     assert here._config == newest
     assert world.readers == {"files_0"}

@@ -21,17 +21,17 @@ FAILED = fx.Failed("t", "echo/a", "no such weights", 10)
 
 
 class _Director:
-    """Its answers are those of `tick`; its views are given out by the test, one by one."""
+    """Its answers are those of `version`; its views are given out by the test, one by one."""
 
-    def __init__(self, tick: int) -> None:
-        self.tick = tick
+    def __init__(self, version: int) -> None:
+        self.version = version
         self.views: asyncio.Queue[View] = asyncio.Queue()
 
     def __getattr__(self, method: str) -> Any:
         return _Method(getattr(self, f"on_{method}"))
 
     async def on_ask(self, question: ev.Request) -> Told:
-        return Told(FAILED, self.tick)
+        return Told(FAILED, self.version)
 
     async def on_watch(self, seen: int) -> View:
         return await self.views.get()
@@ -65,18 +65,17 @@ def _end(link: Any) -> None:
 
 
 async def test_an_answer_comes_once_its_view_is_in_force() -> None:
-    director = _Director(tick=7)
+    director = _Director(version=7)
     link = _linked(director)
-    snapshot = ServerStatus("ok", (), version=1)
-    director.views.put_nowait(View(snapshot, tick=6))
+    director.views.put_nowait(View(ServerStatus("ok", (), version=6)))
     assert await link.changed(0) == 6
     answer = asyncio.ensure_future(link.ask(ev.Request("t", "echo/a", "ingress", None)))
     await asyncio.wait({answer}, timeout=0.3)
     assert not answer.done(), "what /v1/models shows is older than this answer"
-    director.views.put_nowait(View(snapshot, tick=7))
+    director.views.put_nowait(View(ServerStatus("ok", (), version=7)))
     assert await answer == FAILED
     assert link.view is not None
-    assert link.view.tick == 7
+    assert link.view.snapshot.version == 7
     _end(link)
 
 

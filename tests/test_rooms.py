@@ -14,7 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "llm_serve.progress": set(),
     "llm_serve.sampling": set(),
     "llm_serve.status": {"llm_serve.progress"},
-    "llm_serve.residency": {"llm_serve.status"},
+    "llm_serve.residency": {"llm_serve.progress", "llm_serve.status"},
     "llm_serve.wire": {"llm_serve.errors"},
     "llm_serve.host": set(),
     "llm_serve.config": set(),

@@ -66,6 +66,7 @@ class Director:
         self._config = config
         self._measurements = Measurements()
         self._infos: dict[str, ModelInfo] = {}
+        """What earlier schedulers of this director knew of loaded models."""
         self._answers: dict[str, asyncio.Future[Answer]] = {}
         self._asked_by: dict[str, set[str]] = {}
         """The open tickets of every ingress."""
@@ -87,7 +88,6 @@ class Director:
         self._news = asyncio.Event()
         self._recovered = asyncio.Event()
         """Until then nobody is answered, and the ingresses route by what they know."""
-        self._tick = 0
         self._heard = time.monotonic()
         self._born = self._counted = time.monotonic()
         self._asked: float | None = None
@@ -100,7 +100,6 @@ class Director:
         """None until `_run` has made one: files are looked at for that."""
         self._early: list[ev.Event] = []
         """What was said meanwhile."""
-        self._epoch = 0
         self._view = View(_NOTHING)
         self._published = time.monotonic()
         self._work = asyncio.get_running_loop().create_task(self._run())
@@ -122,6 +121,7 @@ class Director:
         log.info("a new configuration: starting over from what runs")
         self._work.cancel()
         self._recovered.clear()
+        self._infos |= {m.id: m.info for m in self._view.snapshot.models if m.info is not None}
         self._config = config
         self._scheduler = None
         for ticket, answer in self._answers.items():
@@ -142,7 +142,7 @@ class Director:
             await self._recovered.wait()
             if not answer.done():  # the client may have left meanwhile
                 self._handle(request)
-            return Told(await answer, self._view.tick)
+            return Told(await answer, self._view.snapshot.version)
         finally:
             self._answers.pop(request.ticket, None)
             tickets.discard(request.ticket)
@@ -174,12 +174,12 @@ class Director:
             self._handle(ev.Doubted(report.model, report.actor))
 
     async def watch(self, seen: int) -> View:
-        """The view once its tick is another than `seen`, or the same one after a while.
+        """The view once its version is another than `seen`, or the same one after a while.
 
         Not before recovery: a view without what runs would stop every ingress from serving it.
         """
         await self._recovered.wait()
-        if self._view.tick == seen:
+        if self._view.snapshot.version == seen:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), WATCH_S)
             await self._recovered.wait()  # a new configuration came meanwhile
@@ -212,9 +212,6 @@ class Director:
         self._unheard.pop(report.actor, None)
         if before is None:
             self._finding = asyncio.get_running_loop().create_task(self._find(report.actor))
-        if report.info is not None and self._infos.get(report.model) != report.info:
-            self._infos[report.model] = report.info
-            self._publish(self._view.snapshot)
         if before is None or before != report or report.actor in self._doubted:
             self._doubted.discard(report.actor)
             self._handle(self._event(report))
@@ -277,7 +274,6 @@ class Director:
             if report.state == "waiting" or report.actor not in seen or sized:
                 self._handle(self._event(report))
         self._recovered.set()
-        self._publish(self._view.snapshot)
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
@@ -297,7 +293,7 @@ class Director:
             # The policy knows nothing of a model that is no longer configured: Ray ends it.
             if applied.get(model) == generation or self._config.model(model) is None:
                 actors = tuple(running.get(model, ()))
-                self._handle(ev.Running(model, generation - self._epoch, actors))
+                self._handle(ev.Running(model, generation, actors))
 
     async def _gone(self, actor: str) -> None:
         """The process of a replica has ended. Why is asked only where it was to run: else it was
@@ -358,8 +354,7 @@ class Director:
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Target(model, replicas, generation):
-                # The policy must not take it for one of an earlier director that it has applied.
-                self._grants = {**self._grants, model: (replicas, self._epoch + generation)}
+                self._grants = {**self._grants, model: (replicas, generation)}
             case fx.Publish(snapshot):
                 self._publish(snapshot)
             case fx.Measured(model, footprint, load_s):
@@ -392,10 +387,8 @@ class Director:
             ray.kill(ray.get_actor(actor, namespace="serve"))
 
     def _publish(self, snapshot: ServerStatus) -> None:
-        self._tick += 1
-        if snapshot is not self._view.snapshot:
-            self._published = time.monotonic()
-        self._view = View(snapshot, dict(self._infos), self._epoch + self._tick)
+        self._published = time.monotonic()
+        self._view = View(snapshot)
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -406,7 +399,9 @@ class Director:
             return ev.LoadFailed(report.model, report.actor, report.error or "it failed to load")
         if report.state == "ready":
             footprint = report.info.footprint_bytes if report.info else 0
-            return ev.Up(report.model, report.actor, footprint, report.load_s, report.bins)
+            return ev.Up(
+                report.model, report.actor, footprint, report.load_s, report.bins, report.info
+            )
         stage = report.progress.stage if report.progress else "starting"
         fraction = report.progress.fraction if report.progress else None
         return ev.Progress(report.model, report.actor, stage, fraction, report.estimate)
@@ -414,16 +409,18 @@ class Director:
     async def _make_scheduler(self) -> Scheduler:
         """In a thread: it reads files, and a slow disk must stop nobody."""
         config, gpus = self._config, dict(self._gpus.known)
-        # A restarted director must not count from versions that ingresses have seen.
-        epoch = time.time_ns() // 1000
+        infos = dict(self._infos)
+        # Neither an ingress nor the policy may take what this one says for what it has heard of an
+        # earlier one.
+        counts_from = time.time_ns() // 1000
 
         def make() -> tuple[Scheduler, dict[str, int]]:
             bins = capacity(config, gpus)
             known = self._measurements.known(config.models)
-            return scheduler_for(config, bins, known, epoch), bins
+            return scheduler_for(config, bins, known, infos, counts_from), bins
 
         made, bins = await asyncio.get_running_loop().run_in_executor(self._files, make)
-        self._epoch, self._capacity = epoch, bins
+        self._capacity = bins
         return made
 
 
@@ -431,11 +428,12 @@ def _observed(model: str, actor: str, report: ReplicaReport | None) -> ev.Observ
     """What a director that begins is told of a replica; None for one that holds nothing yet."""
     if report is None:  # it may be busy, and must not be ended for that
         return ev.Observed(model, actor, "loading")
-    footprint = report.info.footprint_bytes if report.info else None
+    info = report.info
+    footprint = info.footprint_bytes if info else None
     match report.state:
         case "waiting":
             return None
         case "failed":
-            return ev.Observed(model, actor, "draining", footprint, bins=report.bins)
+            return ev.Observed(model, actor, "draining", footprint, bins=report.bins, info=info)
         case state:
-            return ev.Observed(model, actor, state, footprint, bins=report.bins)
+            return ev.Observed(model, actor, state, footprint, bins=report.bins, info=info)

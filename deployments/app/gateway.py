@@ -65,9 +65,9 @@ class HandleGateway:
         return replace(snapshot, models=models, created=self._created)
 
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
-        tick = -1
+        version = 0
         while True:
-            tick = await self._link.changed(tick)
+            version = await self._link.changed(version)
             yield self.status()
 
     @contextmanager
@@ -201,14 +201,13 @@ class HandleGateway:
 
     def _counted(self, model: ModelStatus) -> ModelStatus:
         """What the scheduler published of a model, as of now and with what all ingresses count."""
-        admission, view, age_s = self._admission[model.id], self._link.view, self._link.age_s
+        admission, age_s = self._admission[model.id], self._link.age_s
         left = None if model.eta_s is None else model.eta_s - age_s
         return replace(
             model,
             # What took longer than it ever did ends nobody knows when.
             eta_s=left if left is None or left > 0 else None,
             cooldown_s=max(0.0, model.cooldown_s - age_s),
-            info=None if view is None else view.infos.get(model.id),
             running=admission.running,
             queued=admission.queued,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -45,12 +44,9 @@ class ReplicaReport:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What every ingress routes by: the newest snapshot, and what is known of loaded models."""
+    """What every ingress routes by and shows: the newest snapshot."""
 
     snapshot: ServerStatus
-    infos: Mapping[str, ModelInfo] = field(default_factory=dict)
-    tick: int = 0
-    """Grows with every change of either."""
     age_s: float = 0.0
     """How old the snapshot's seconds are, where the view is given out."""
 
@@ -60,10 +56,10 @@ Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.D
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The director's answer to a question, and the tick of the view in which it is true."""
+    """The director's answer to a question, and the version of the snapshot in which it is true."""
 
     answer: Answer
-    tick: int
+    version: int
 
 
 Grants = dict[str, tuple[int, int]]

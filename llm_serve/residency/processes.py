@@ -118,8 +118,10 @@ class Processes:
             s.replica for s in model.shares
         )
         model.applicants.pop(event.replica, None)
-        if isinstance(event, ev.Up) and event.footprint:
-            self._measured(model, event.footprint)
+        if isinstance(event, ev.Up):
+            model.info = event.info or model.info
+            if event.footprint:
+                self._measured(model, event.footprint)
         share = life.attach(model, event.replica, bins)
         model.shedding += surplus and not model.leaving
         match event:
@@ -217,6 +219,7 @@ class Processes:
             self._measured(model, event.footprint)
         if event.load_s is not None:
             model.load_s = event.load_s
+        model.info = event.info or model.info
         models = self._models.values()
         capacity = self._life.capacity
         bins = budget.known(model, event.bins, capacity) or budget.emptiest(model, models, capacity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from llm_serve.progress import ModelInfo
 from llm_serve.residency import events as ev
 from llm_serve.residency import view
 from llm_serve.residency.effects import (
@@ -37,8 +38,9 @@ class Scheduler:
     """Decides which models are resident.
 
     `capacity`: bytes that models may use, by bin. `known`: what `Measured` effects said in an
-    earlier life. `first_version` must be above every version of that life. Until `Recovered` it
-    only listens (rule 9).
+    earlier life, `infos` what its models were shown with. Versions and generations count from
+    `counts_from`, which must be above those of that life. Until `Recovered` it only listens (rule
+    9).
     """
 
     def __init__(
@@ -49,22 +51,26 @@ class Scheduler:
         *,
         strategy: Strategy | None = None,
         known: Mapping[str, Known] | None = None,
-        first_version: int = 1,
+        infos: Mapping[str, ModelInfo] | None = None,
+        counts_from: int = 1,
     ) -> None:
         self.knobs = knobs or Knobs()
         self.strategy: Strategy = strategy or Turns(self.knobs)
         self.models: dict[str, Model] = {}
+        self._counts_from = counts_from
         for spec in models:
             measured = (known or {}).get(spec.model)
             was = measured or Known(spec.footprint, spec.load_s)
             size = max(was.footprint, spec.declared)
-            self.models[spec.model] = Model(spec, size, was.load_s, spec.pinned, bool(measured))
+            model = self.models[spec.model] = self._model(spec, size, was.load_s)
+            model.measured = measured is not None
+            model.info = (infos or {}).get(spec.model)
         self._effects: list[Effect] = []
         self.fleet = Fleet()
         self.waiters = Waiters(self.knobs, self._effects.append)
         self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
         self.lifecycle.capacity = dict(capacity)
-        self.lifecycle.version = first_version - 2
+        self.lifecycle.version = counts_from - 2
         self._processes = Processes(
             self.models,
             self.knobs,
@@ -79,7 +85,9 @@ class Scheduler:
         self._hears_all_from = 0.0
         self.snapshot = self._picture()
         self.lifecycle.version += 1
-        self._first_version = first_version
+
+    def _model(self, spec: ModelSpec, footprint: int, load_s: float | None) -> Model:
+        return Model(spec, footprint, load_s, spec.pinned, generation=self._counts_from - 1)
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
         """Takes one event in and returns what is to be done, in this order.
@@ -183,12 +191,12 @@ class Scheduler:
 
     def _usage(self, event: ev.Usage, now: float) -> None:
         names = self.fleet.report(event, now)
-        for name, use in event.uses.items() if names is not None else ():
+        for name, use in event.uses.items():
             model = self.models.get(name)
             if model is not None and now - use.idle_s >= model.ready_at:
                 model.last_used = max(model.last_used, now - use.idle_s)
                 model.claimed = True
-        self._count(names or frozenset(), now)
+        self._count(names, now)
 
     def _count(self, names: Iterable[str], now: float) -> None:
         for model in (self.models[n] for n in names if n in self.models):
@@ -208,8 +216,8 @@ class Scheduler:
             return
         model = self.models.get(event.model)
         if model is None and isinstance(event, ev.Observed):
-            model = Model(ModelSpec(event.model, 0), 0, None, pinned=False, stranger=True)
-            self.models[event.model] = model
+            model = self.models[event.model] = self._model(ModelSpec(event.model, 0), 0, None)
+            model.stranger = True
             event = replace(event, state="draining")
         if model is not None and event.replica not in model.dead:
             self._processes.heard(model, event, now)
@@ -352,7 +360,7 @@ class Scheduler:
     def _publish(self) -> None:
         """A new version whenever anything but the passing of time changed."""
         picture = self._picture()
-        if picture != self.snapshot or self.snapshot.version < self._first_version:
+        if picture != self.snapshot or self.snapshot.version < self._counts_from:
             self.lifecycle.version = picture.version
             self.snapshot = picture
             self._effects.append(Publish(picture))

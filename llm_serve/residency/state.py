@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+from llm_serve.progress import ModelInfo
+
 Revoked = Literal["turn", "idle", "told"]
 """Why a model was asked to leave: another one's turn, keep-alive, or no way around it."""
 
@@ -141,6 +143,8 @@ class Model:
     """When it finds room at the latest, while it waits for its turn; infinity: nobody knows."""
     drain_s: float | None = None
     """What its last drain took."""
+    info: ModelInfo | None = None
+    """What its last load found out, for clients; the scheduler only passes it on."""
 
     ready_at: float = 0.0
     last_used: float = 0.0

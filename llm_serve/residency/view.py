@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from llm_serve.progress import ModelInfo
 from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Phase
 from llm_serve.status import Loading, ModelState, ModelStatus, ServerState, ServerStatus
@@ -60,16 +61,18 @@ def position(model: Model, queue: list[Model]) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _plain(model: str, state: ModelState, replicas: int, pinned: bool) -> ModelStatus:
-    return ModelStatus(model, state, replicas, pinned=pinned)
+def _plain(
+    model: str, state: ModelState, replicas: int, pinned: bool, info: ModelInfo | None
+) -> ModelStatus:
+    return ModelStatus(model, state, replicas, pinned=pinned, info=info)
 
 
 def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
     if model.last_error is None and not model.queued_for_load(now):
         if model.phase is Phase.UNLOADED and not model.demand(now):
-            return _plain(model.spec.model, "unloaded", 0, model.pinned)
+            return _plain(model.spec.model, "unloaded", 0, model.pinned, model.info)
         if model.phase is Phase.READY:
-            return _plain(model.spec.model, "ready", model.up, model.pinned)
+            return _plain(model.spec.model, "ready", model.up, model.pinned, model.info)
     waits = model in queue or model.phase is Phase.LOADING
     return ModelStatus(
         id=model.spec.model,
@@ -80,6 +83,7 @@ def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
         progress=model.fraction,
         error=model.last_error,
         pinned=model.pinned,
+        info=model.info,
         eta_s=eta_s(model, now) if waits else None,
         cooldown_s=max(0.0, model.cooldown_until - now),
     )

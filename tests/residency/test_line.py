@@ -201,7 +201,6 @@ def test_late_and_unknown_events_change_nothing() -> None:
         ev.Died("a", "another", "late"),
         ev.Running("a", 0),
         ev.Cancel("never asked"),
-        ev.Usage("i1", 0, 0, {}),
     ):
         assert here.tell(event) == []
     assert (here.scheduler.snapshot, here.scheduler.snapshot.version) == (before, version)

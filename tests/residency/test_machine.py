@@ -123,14 +123,6 @@ class Machine(RuleBasedStateMachine):
         self.count("catch_up")
         self.world.deliver_all()
 
-    @rule(ingress=ingress)
-    def late_report(self, ingress: str) -> None:
-        self.count("late_report")
-        here = self.world.ingresses[ingress]
-        uses = {"a": ev.Use(9), "nobody": ev.Use(1)}
-        if here.sequence:
-            self.world.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
-
     def _loading(self) -> list[str]:
         phases = self.world.scheduler.models
         return [
@@ -291,7 +283,6 @@ class Machine(RuleBasedStateMachine):
         for event in (
             ev.Died(model, f"{model}-0", "late"),
             ev.Cancel("nobody"),
-            ev.Usage("i1", 0, 0, {}),
         ):
             self.world.tell(event)
 

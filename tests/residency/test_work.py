@@ -71,7 +71,7 @@ def test_rule_3_too_many_switches_in_line() -> None:
     assert isinstance(here.answers["e"][0], Conflict)
     answer = here.answers["again"][0]
     assert isinstance(answer, Accepted)
-    assert (answer.waiting.position, answer.waiting.retry_after_s) == (3, 2)
+    assert (answer.loading.model.position, answer.loading.retry_after_s) == (3, 2)
 
 
 # -- rule 8: nothing to a leaving model ----------------------------------------------------------

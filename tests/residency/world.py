@@ -56,7 +56,6 @@ class Ingress:
     reported: dict[str, int] = field(default_factory=dict)
     reported_at: float = -1e9
     heard_at: float | None = None
-    sequence: int = 0
     mute: bool = False
     """Its process is gone, and nobody says so."""
 
@@ -437,11 +436,10 @@ class World:
 
     def report(self, ingress: str, queued: int = 0) -> None:
         here = self.ingresses[ingress]
-        here.sequence += 1
         here.reported, here.reported_at = dict(here.in_flight), self.now
         here.heard_at = self.now
         uses = {m: ev.Use(n, queued) for m, n in here.in_flight.items()}
-        self.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
+        self.tell(ev.Usage(ingress, here.view.version, uses))
 
     def _reports(self, name: str) -> bool:
         return self.ingresses[name].heard_at is not None and not self.ingresses[name].mute
@@ -449,10 +447,9 @@ class World:
     def still_alive(self, name: str) -> None:
         """A report that says nothing new, as they come twice a second."""
         here = self.ingresses[name]
-        here.sequence += 1
         here.reported_at = here.heard_at = self.now
         uses = {m: ev.Use(n) for m, n in here.reported.items()}
-        self.tell(ev.Usage(name, here.sequence, here.view.version, uses))
+        self.tell(ev.Usage(name, here.view.version, uses))
 
     def deliver_all(self) -> None:
         for name, ingress in self.ingresses.items():
@@ -477,7 +474,6 @@ class World:
     def revive(self, name: str) -> None:
         """Another process, which Ray starts in the place of one that ended."""
         self.ingresses[name] = Ingress(name, self.scheduler.snapshot)
-        self.ingresses[name].sequence = 10**6 * (1 + self.serial)
 
     # -- time, operators, restarts -------------------------------------------------------------
 
@@ -515,7 +511,7 @@ class World:
         ]
         version = old.snapshot.version + 1000
         self.scheduler = Scheduler(
-            specs, self.capacity, self.knobs, known=self.known, first_version=version
+            specs, self.capacity, self.knobs, known=self.known, counts_from=version
         )
         loads, still_open = len(self.loads), self.open
         self.open, self.cooldown_until, self.failures = {}, {}, {}
