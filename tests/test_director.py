@@ -60,7 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     here = World()
 
-    class Survey:
+    class ReplicaCensus:
         seen: set[str]
         ingresses: set[str]
 
@@ -85,7 +85,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def nobody(*_: Any, **__: Any) -> None:
         raise ValueError
 
-    monkeypatch.setattr(module, "Survey", Survey)
+    monkeypatch.setattr(module, "ReplicaCensus", ReplicaCensus)
     monkeypatch.setattr(module, "Measurements", Measurements)
     monkeypatch.setattr(module, "GpuMemory", lambda: SimpleNamespace(known={}, look=lambda: None))
     monkeypatch.setattr(module, "capacity", lambda config, gpus: here.bins)
@@ -150,7 +150,7 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     assert await here.usage(ev.Usage("i", 0, {A: ev.Use(3)})) == {}
     ready = report("ready", info=ModelInfo(1, 0, "none", "cpu", "0"))
     assert not await here.report(ready)
-    await here.bury("p")
+    await here.replica_died("p")
     assert not await here.report(ready), "it lives"
     await here.cancel("u")
     assert (await here.grants({}, moving=True)).grants == {}
@@ -162,7 +162,7 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     told = await asyncio.wait_for(held, 5)
     assert isinstance(told.answer, fx.Admitted)
     assert left.cancelled()
-    assert here._scheduler.fleet.counts(A) == (3, 0)
+    assert here._scheduler.ingresses.counts(A) == (3, 0)
     view = await here.watch(0)
     assert view.snapshot.ready() == {A}
     assert view.snapshot.model(A).info == ready.info
@@ -267,10 +267,10 @@ async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
         return 5
 
     monkeypatch.setattr(replica_module, "estimate", estimate)
-    replica = object.__new__(replica_module.Model)
+    replica = object.__new__(replica_module.Replica)
     replica._config, replica._report = config().models[0], report("loading")
     replica._sizing, replica._changed = None, asyncio.Event()
-    monkeypatch.setattr(replica_module.Model, "__del__", lambda self: None)
+    monkeypatch.setattr(replica_module.Replica, "__del__", lambda self: None)
     replica._progressed(LoadProgress("download", 0.5))
     assert replica._sizing is None, "nothing is there yet"
     replica._loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments.app.messages import View
+from deployments.app.messages import RoutingView
 from llm_serve.api.gateway import ComeBack
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, NotReady, QueueFull
@@ -25,14 +25,14 @@ READY = ModelStatus("echo/a", "ready", replicas=1)
 
 
 class _Link:
-    """What a gateway needs of its DirectorLink."""
+    """What a gateway needs of its DirectorClient."""
 
     name = "ingress"
 
     def __init__(self, *models: fx.ModelStatus, status: Any = "ok") -> None:
-        self.view = View(ServerStatus(status, models, version=1))
+        self.view = RoutingView(ServerStatus(status, models, version=1))
         self.age_s = 0.0
-        self.buried: list[str] = []
+        self.reported_dead: list[str] = []
         self.asked: list[Any] = []
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -49,8 +49,8 @@ class _Link:
     def cancel(self, ticket: str) -> None:
         self.asked.append(f"cancel {ticket}")
 
-    def bury(self, process: str) -> None:
-        self.buried.append(process)
+    def replica_died(self, process: str) -> None:
+        self.reported_dead.append(process)
 
     def report_soon(self) -> None:
         pass
@@ -125,7 +125,7 @@ async def test_what_runs_when_the_drain_begins_goes_on() -> None:
         await _waited(gateway, None)
         messages = gateway.generate(_job())
         assert await anext(messages) == b"one "
-        link.view = View(ServerStatus("draining", (READY,), version=2))
+        link.view = RoutingView(ServerStatus("draining", (READY,), version=2))
         assert [message async for message in messages] == [b"two"]
 
 
@@ -170,7 +170,7 @@ async def test_the_seconds_that_are_shown_pass() -> None:
     shown.append(gateway.status().model("echo/a").eta_s)
     assert shown == [10.0, 6.0, None], "longer than ever: nobody knows"
     failed = ModelStatus("echo/a", "failed", error="x", cooldown_s=3.0)
-    link.view = View(ServerStatus("degraded", (failed,), version=1))
+    link.view = RoutingView(ServerStatus("degraded", (failed,), version=1))
     link.age_s = 1.0
     assert gateway.status().model("echo/a").cooldown_s == 2.0
     link.age_s = 9.0
@@ -185,11 +185,11 @@ async def test_only_a_replica_that_is_dead_is_buried() -> None:
     link = _Link(READY)
     away = ActorUnavailableError("the connection broke", actor)
     assert away.actor_id is not None
-    for error, buried in ((away, 0), (ActorDiedError(), 0), (_died(actor), 1)):
+    for error, reported_dead in ((away, 0), (ActorDiedError(), 0), (_died(actor), 1)):
         gateway = _gateway(link, error)
         with pytest.raises(EngineDied):
             await anext(gateway.generate(_job()))
-        assert len(link.buried) == buried, error
+        assert len(link.reported_dead) == reported_dead, error
 
 
 def _died(actor: bytes) -> Any:
@@ -222,7 +222,7 @@ async def test_held_requests_have_places_and_are_shown_as_queued() -> None:
     with pytest.raises(QueueFull), gateway.place(_job(n=2)):
         pass
     assert gateway.status().model("echo/a").queued == 2
-    link.view = View(ServerStatus("ok", (READY,), version=2))
+    link.view = RoutingView(ServerStatus("ok", (READY,), version=2))
     link.answer.set_result(fx.Admitted("t", "echo/a", 2))
     await asyncio.gather(*waiting[1:])
     status = gateway.status().model("echo/a")

@@ -23,13 +23,13 @@ from deployments.app.messages import (
     REPORT_PERIOD_S,
     SILENT_S,
     Answer,
+    DirectorReply,
     Granted,
     Grants,
     ReplicaReport,
-    Told,
-    View,
+    RoutingView,
 )
-from deployments.app.replica_census import Survey
+from deployments.app.replica_census import ReplicaCensus
 from deployments.app.scheduler_setup import scheduler_for
 from deployments.cluster.deaths import ENDED, here, look, reason
 from deployments.cluster.nodes import GpuMemory, capacity, left_behind
@@ -91,7 +91,7 @@ class Director:
         self._heard = time.monotonic()
         self._born = self._counted = time.monotonic()
         self._asked: float | None = None
-        self._survey = Survey(app)
+        self._census = ReplicaCensus(app)
         self._gpus = GpuMemory()
         self._capacity: dict[str, int] = {}
         self._files = ThreadPoolExecutor(1, "files")
@@ -100,7 +100,7 @@ class Director:
         """None until `_run` has made one: files are looked at for that."""
         self._early: list[ev.Event] = []
         """What was said meanwhile."""
-        self._view = View(_NOTHING)
+        self._view = RoutingView(_NOTHING)
         self._published = time.monotonic()
         self._work = asyncio.get_running_loop().create_task(self._run())
 
@@ -127,10 +127,10 @@ class Director:
         for ticket, answer in self._answers.items():
             if not answer.done():
                 reason = "the configuration has just changed; send the request again"
-                answer.set_result(fx.Conflict(ticket, "", reason))
+                answer.set_result(fx.Refused(ticket, "", reason))
         self._work = asyncio.get_running_loop().create_task(self._run())
 
-    async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> Told:
+    async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> DirectorReply:
         """Waits for the one answer to a ticket."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request.ticket] = answer
@@ -142,7 +142,7 @@ class Director:
             await self._recovered.wait()
             if not answer.done():  # the client may have left meanwhile
                 self._handle(request)
-            return Told(await answer, self._view.snapshot.version)
+            return DirectorReply(await answer, self._view.snapshot.version)
         finally:
             self._answers.pop(request.ticket, None)
             tickets.discard(request.ticket)
@@ -163,17 +163,17 @@ class Director:
         self._handle(usage)
         if self._scheduler is None:
             return {}
-        return self._scheduler.fleet.others(usage.ingress, now, SILENT_S)
+        return self._scheduler.ingresses.others(usage.ingress, now, SILENT_S)
 
-    async def bury(self, process: str) -> None:
+    async def replica_died(self, process: str) -> None:
         """A process is dead, says one who talked to it. That is hearsay: if it is not, its next
         report brings it back; if it is, the next look counts it."""
         for report in [r for r in self._reports.values() if r.process == process]:
             self._doubted.add(report.actor)
-            self._survey.hurry()
+            self._census.hurry()
             self._handle(ev.Doubted(report.model, report.actor))
 
-    async def watch(self, seen: int) -> View:
+    async def watch(self, seen: int) -> RoutingView:
         """The view once its version is another than `seen`, or the same one after a while.
 
         Not before recovery: a view without what runs would stop every ingress from serving it.
@@ -253,7 +253,7 @@ class Director:
         """Hears from whoever runs before anything is decided."""
         deadline = time.monotonic() + RECOVERY_S
         while True:
-            running = await self._survey.replicas()
+            running = await self._census.replicas()
             heard = set(self._reports)
             missing = {actor for actors in running.values() for actor in actors} - heard
             if not missing or time.monotonic() > deadline:
@@ -277,17 +277,17 @@ class Director:
 
     async def _look(self) -> None:
         """Which processes there are: the only proof that a model's memory is free (rule 1)."""
-        if not self._survey.due(self._in_motion()):
+        if not self._census.due(self._in_motion()):
             return
         applied = dict(self._applied)  # a look counts for targets that were in force before it
         ingresses = set(self._ingresses)
         known = list(self._reports)  # one that reports from here on may be too new for the survey
-        running = await self._survey.replicas()
-        for actor in [a for a in known if a not in self._survey.seen]:
+        running = await self._census.replicas()
+        for actor in [a for a in known if a not in self._census.seen]:
             await self._gone(actor)
-        for actor in [a for a in self._unheard if a not in self._survey.seen]:
+        for actor in [a for a in self._unheard if a not in self._census.seen]:
             self._handle(ev.Died(self._unheard.pop(actor), actor, ENDED))
-        for ingress in ingresses - self._survey.ingresses - {""}:
+        for ingress in ingresses - self._census.ingresses - {""}:
             self._handle(ev.IngressGone(ingress))
         for model, (_, generation) in list(self._grants.items()):
             # The policy knows nothing of a model that is no longer configured: Ray ends it.
@@ -338,7 +338,7 @@ class Director:
         for model, (replicas, _) in list(self._grants.items()):
             if replicas:
                 remedy = "the application has no autoscaling_policy; `llm-serve check` tells more"
-                self._handle(ev.LoadFailed(model, f"{model}: none", remedy))
+                self._handle(ev.Broken(model, f"{model}: none", remedy))
 
     def _in_motion(self) -> bool:
         return any(m.state in ("loading", "draining") for m in self._view.snapshot.models)
@@ -388,7 +388,7 @@ class Director:
 
     def _publish(self, snapshot: ServerStatus) -> None:
         self._published = time.monotonic()
-        self._view = View(snapshot)
+        self._view = RoutingView(snapshot)
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -396,7 +396,7 @@ class Director:
         if report.state == "waiting":
             return ev.Asks(report.model, report.actor, report.bins)
         if report.state == "failed":
-            return ev.LoadFailed(report.model, report.actor, report.error or "it failed to load")
+            return ev.Broken(report.model, report.actor, report.error or "it failed to load")
         if report.state == "ready":
             footprint = report.info.footprint_bytes if report.info else 0
             return ev.Up(

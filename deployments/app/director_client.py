@@ -19,7 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from deployments.app.admission import Admission
 from deployments.app.director import Director
-from deployments.app.messages import USAGE_PERIOD_S, Answer, Told, View
+from deployments.app.messages import USAGE_PERIOD_S, Answer, DirectorReply, RoutingView
 from deployments.app.names import director_name
 from llm_serve.config import Config
 from llm_serve.errors import InternalError
@@ -43,14 +43,14 @@ class DirectorAway(Exception):
     """The director gave no answer in time."""
 
 
-class DirectorLink:
+class DirectorClient:
     """Keeps `view` up to date from the moment it is made."""
 
     def __init__(
         self, app: str, name: str, config: Config, admission: dict[str, Admission]
     ) -> None:
         self.name = name
-        self.view: View | None = None
+        self.view: RoutingView | None = None
         self._app = app
         self._config = config
         self._since = time.time()
@@ -108,11 +108,11 @@ class DirectorLink:
             await asyncio.wait_for(self._view_past(told.version - 1), _SHOWN_WITHIN_S)
         return told.answer
 
-    async def _ask(self, question: ev.Request | ev.Load | ev.Unload) -> Told:
+    async def _ask(self, question: ev.Request | ev.Load | ev.Unload) -> DirectorReply:
         began = time.monotonic()
         while True:
             try:
-                told: Told = await self._get().ask.remote(question)
+                told: DirectorReply = await self._get().ask.remote(question)
             except RayTaskError:  # it lives, and would fail again
                 log.exception("the director failed on a question")
                 raise InternalError(
@@ -136,11 +136,11 @@ class DirectorLink:
         """Tells the others at once how many places are taken here, and hears how many there."""
         self._must_report.set()
 
-    def bury(self, process: str) -> None:
+    def replica_died(self, process: str) -> None:
         """Tells of a dead replica at once, before its reports are missed."""
-        self._get().bury.remote(process)
+        self._get().replica_died.remote(process)
 
-    async def _view_past(self, version: int) -> View:
+    async def _view_past(self, version: int) -> RoutingView:
         async with self._news:
             await self._news.wait_for(lambda: self._version > version)
             assert self.view is not None
@@ -167,7 +167,7 @@ class DirectorLink:
         seen = 0
         while True:
             try:
-                view: View = await self._get().watch.remote(seen)
+                view: RoutingView = await self._get().watch.remote(seen)
             except Exception as error:  # whatever it was, without a view nothing is routed
                 log.warning("the director cannot be watched: %s", type(error).__name__)
                 self._director = None
@@ -177,7 +177,7 @@ class DirectorLink:
                 seen = view.snapshot.version
                 await self._take(view)
 
-    async def _take(self, view: View) -> None:
+    async def _take(self, view: RoutingView) -> None:
         before = self._ready
         self.view, self._ready = view, view.snapshot.ready()
         self._taken = time.monotonic()

@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.app.admission import Admission
 from deployments.app.answers import not_ready, refusal
-from deployments.app.director_client import DirectorAway, DirectorLink
+from deployments.app.director_client import DirectorAway, DirectorClient
 from deployments.app.messages import Answer
 from deployments.app.replica import STARTED
 from llm_serve.api.gateway import ComeBack, Readmit
@@ -40,7 +40,7 @@ class HandleGateway:
         self,
         config: Config,
         models: dict[str, DeploymentHandle],
-        link: DirectorLink,
+        link: DirectorClient,
         admission: dict[str, Admission],
         created: int,
     ) -> None:
@@ -135,7 +135,7 @@ class HandleGateway:
                 log.warning("%s failed: %s", job.id, type(error).__name__)
                 # One that cannot be reached for a moment (ActorUnavailableError) may well live.
                 if isinstance(error, ActorDiedError) and error.actor_id is not None:
-                    self._link.bury(error.actor_id)
+                    self._link.replica_died(error.actor_id)
                 raise EngineDied(
                     f"The engine of {job.model} died while it worked on this request; "
                     "send it again."

@@ -43,7 +43,7 @@ class ReplicaReport:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RoutingView:
     """What every ingress routes by and shows: the newest snapshot."""
 
     snapshot: ServerStatus
@@ -51,11 +51,11 @@ class View:
     """How old the snapshot's seconds are, where the view is given out."""
 
 
-Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
+Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Refused | fx.Expired | fx.Done
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DirectorReply:
     """The director's answer to a question, and the version of the snapshot in which it is true."""
 
     answer: Answer

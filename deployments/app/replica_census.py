@@ -13,7 +13,7 @@ _IN_MOTION_S = 0.1
 _AT_REST_S = 1.0
 
 
-class Survey:
+class ReplicaCensus:
     """Asks the cluster, more often while a model loads or leaves.
 
     An actor is on the list from the moment it is asked for until its process has ended, also while

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from llm_serve.config import Config, ModelConfig
 from llm_serve.models.footprint import estimate
 from llm_serve.progress import ModelInfo
-from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 
 _DRAIN_SLACK_S = 30.0
 """Above Ray's own graceful shutdown timeout, which is above the inference timeout."""
@@ -17,7 +17,7 @@ _DRAIN_SLACK_S = 30.0
 def scheduler_for(
     config: Config,
     bins: Mapping[str, int],
-    known: Mapping[str, Known],
+    known: Mapping[str, Measurement],
     infos: Mapping[str, ModelInfo],
     counts_from: int,
 ) -> Scheduler:

@@ -16,12 +16,12 @@ from starlette.routing import Route
 from llm_serve.api import views
 from llm_serve.api.answer import JobAnswer, error_response, json_response, loading_response
 from llm_serve.api.body import read_body
-from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import Edge, RequestIds
 from llm_serve.api.schemas import requests
 from llm_serve.api.schemas.openapi import ENGINE_ROUTES, document
+from llm_serve.api.status_stream import EventStream
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, RequestTimeout, ServeError, UnknownModel, WrongMethod

@@ -3,6 +3,6 @@ library and `llm_serve.status`, nothing else."""
 
 from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.scheduler import Scheduler
-from llm_serve.residency.state import Known, ModelSpec
+from llm_serve.residency.state import Measurement, ModelSpec
 
-__all__ = ["Knobs", "Known", "ModelSpec", "Scheduler", "Strategy", "Turns"]
+__all__ = ["Knobs", "Measurement", "ModelSpec", "Scheduler", "Strategy", "Turns"]

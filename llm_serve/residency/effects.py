@@ -1,6 +1,6 @@
 """What the scheduler wants done.
 
-A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Conflict`, `Expired`, `Done`, or its
+A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Refused`, `Expired`, `Done`, or its
 client left (rule 3).
 """
 
@@ -84,7 +84,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class Refused:
     """409: shutting down, too many switches in line, or an operator stands against it."""
 
     ticket: str
@@ -133,7 +133,7 @@ Effect = (
     | Admitted
     | Accepted
     | Failed
-    | Conflict
+    | Refused
     | Expired
     | Done
     | Measured

@@ -104,7 +104,7 @@ class Up:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadFailed:
+class Broken:
     """A replica could not load, or its engine ended after it had.
 
     Its process may live on until Ray ends it."""
@@ -212,7 +212,7 @@ Event = (
     | Asks
     | Progress
     | Up
-    | LoadFailed
+    | Broken
     | Died
     | Doubted
     | Running

@@ -14,20 +14,20 @@ from llm_serve.residency import events as ev
 from llm_serve.residency import view
 from llm_serve.residency.effects import (
     Admitted,
-    Conflict,
     Done,
     Effect,
     Failed,
     Forgotten,
     Kill,
     Publish,
+    Refused,
 )
-from llm_serve.residency.fleet import Fleet
+from llm_serve.residency.ingresses import Ingresses
 from llm_serve.residency.lifecycle import Lifecycle
 from llm_serve.residency.plan import budget, replicas, turns
 from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.processes import Processes, ReplicaEvent
-from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
+from llm_serve.residency.state import Measurement, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters
 from llm_serve.status import ServerStatus
 
@@ -50,7 +50,7 @@ class Scheduler:
         knobs: Knobs | None = None,
         *,
         strategy: Strategy | None = None,
-        known: Mapping[str, Known] | None = None,
+        known: Mapping[str, Measurement] | None = None,
         infos: Mapping[str, ModelInfo] | None = None,
         counts_from: int = 1,
     ) -> None:
@@ -60,13 +60,13 @@ class Scheduler:
         self._counts_from = counts_from
         for spec in models:
             measured = (known or {}).get(spec.model)
-            was = measured or Known(spec.footprint, spec.load_s)
+            was = measured or Measurement(spec.footprint, spec.load_s)
             size = max(was.footprint, spec.declared)
             model = self.models[spec.model] = self._model(spec, size, was.load_s)
             model.measured = measured is not None
             model.info = (infos or {}).get(spec.model)
         self._effects: list[Effect] = []
-        self.fleet = Fleet()
+        self.ingresses = Ingresses()
         self.waiters = Waiters(self.knobs, self._effects.append)
         self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
         self.lifecycle.capacity = dict(capacity)
@@ -82,7 +82,7 @@ class Scheduler:
         self._recovered = False
         self._stopping = False
         self._now = 0.0
-        self._hears_all_from = 0.0
+        self._acks_trusted_from = 0.0
         self.snapshot = self._picture()
         self.lifecycle.version += 1
 
@@ -118,7 +118,7 @@ class Scheduler:
                 ev.Asks()
                 | ev.Progress()
                 | ev.Up()
-                | ev.LoadFailed()
+                | ev.Broken()
                 | ev.Died()
                 | ev.Doubted()
                 | ev.Observed()
@@ -157,7 +157,7 @@ class Scheduler:
         if event.ticket in self.waiters:
             return
         if event.ingress:
-            self.fleet.hear(event.ingress, now)
+            self.ingresses.hear(event.ingress, now)
         if model is None or model.stranger:
             self._effects.append(
                 Failed(event.ticket, event.model, "no such model is configured", 60)
@@ -168,7 +168,7 @@ class Scheduler:
             return
         if model.phase is Phase.READY:
             model.last_used = now
-            model.claimed = True
+            model.used_since_ready = True
             self._effects.append(Admitted(event.ticket, event.model, self.snapshot.version))
             return
         if model.phase is not Phase.LOADING and model.cooldown_until > now:
@@ -187,26 +187,26 @@ class Scheduler:
         )
 
     def _refuse(self, event: ev.Request | ev.Unload, reason: str) -> None:
-        self._effects.append(Conflict(event.ticket, event.model, reason))
+        self._effects.append(Refused(event.ticket, event.model, reason))
 
     def _usage(self, event: ev.Usage, now: float) -> None:
-        names = self.fleet.report(event, now)
+        names = self.ingresses.report(event, now)
         for name, use in event.uses.items():
             model = self.models.get(name)
             if model is not None and now - use.idle_s >= model.ready_at:
                 model.last_used = max(model.last_used, now - use.idle_s)
-                model.claimed = True
+                model.used_since_ready = True
         self._count(names, now)
 
     def _count(self, names: Iterable[str], now: float) -> None:
         for model in (self.models[n] for n in names if n in self.models):
-            model.in_flight, model.queued = self.fleet.counts(model.spec.model)
+            model.in_flight, model.queued = self.ingresses.counts(model.spec.model)
             if model.in_flight:
                 model.last_used = now
 
     def _forget(self, ingress: str, now: float) -> None:
         """An ingress is gone: so are its clients, and what it had in flight (rules 3, 7)."""
-        self._count(self.fleet.remove(ingress), now)
+        self._count(self.ingresses.remove(ingress), now)
         self.waiters.leave_with(ingress)
         self._effects.append(Forgotten(ingress))
 
@@ -237,7 +237,7 @@ class Scheduler:
         self._recovered = True
         if any(m.shares for m in self.models.values()):
             # Ingresses of the earlier life may still send and have not reported here yet.
-            self._hears_all_from = now + self.knobs.ingress_timeout_s
+            self._acks_trusted_from = now + self.knobs.ingress_timeout_s
         for model in self.models.values():
             if model.phase is Phase.UNLOADED:
                 model.wanted = model.wanted or model.spec.preload
@@ -262,7 +262,7 @@ class Scheduler:
     # -- what follows from time and state ----------------------------------------------------
 
     def _settle(self, now: float) -> None:
-        for ingress in self.fleet.silent(now, self.knobs.ingress_timeout_s):
+        for ingress in self.ingresses.silent(now, self.knobs.ingress_timeout_s):
             self._forget(ingress, now)
         models = list(self.models.values())
         for model in models:
@@ -272,7 +272,7 @@ class Scheduler:
             for model in models:
                 self._processes.let_in(model, now)
         for model in models:
-            if model.phase is Phase.REVOKING and self._told(model, now):
+            if model.phase is Phase.REVOKING and self._all_acknowledged(model, now):
                 self.lifecycle.leave(model, now)
         self._publish()
         self.waiters.answer(models, self._queue(), now)
@@ -347,11 +347,11 @@ class Scheduler:
                 if not others and (untouched or model.demand(now)):
                     self.lifecycle.rescind(model, now)
 
-    def _told(self, model: Model, now: float) -> bool:
+    def _all_acknowledged(self, model: Model, now: float) -> bool:
         """Rule 8: whether no ingress sends to the model any more."""
         if now - model.phase_at >= self.knobs.ack_timeout_s:
             return True
-        return now >= self._hears_all_from and self.fleet.acknowledged(model.revoked_version)
+        return now >= self._acks_trusted_from and self.ingresses.acknowledged(model.revoked_version)
 
     def _queue(self) -> list[Model]:
         waiting = (m for m in self.models.values() if m.queued_for_load(self._now))

@@ -59,7 +59,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Measurement:
     """What was measured in an earlier life of the server."""
 
     footprint: int
@@ -150,7 +150,7 @@ class Model:
     last_used: float = 0.0
     in_flight: int = 0
     queued: int = 0
-    claimed: bool = False
+    used_since_ready: bool = False
     """Used since it came up."""
     revoked_version: int = 0
     revoked: Revoked = "turn"
@@ -203,7 +203,7 @@ class Model:
         self.shares.remove(share)
         self.shares.append(share)
 
-    def bury(self, replica: str) -> None:
+    def replica_died(self, replica: str) -> None:
         """Remembers that `replica` is gone."""
         for share in self.shares:
             if share.replica == replica:

@@ -68,7 +68,7 @@ def _protected(world: World, model: Model) -> bool:
         fresh = world.now - model.phase_at < (knobs.ingress_timeout_s if doubted else 1e-9)
         return model.pinned or model.demand(world.now) or fresh
     return up < max(knobs.min_residency_s, knobs.settle_s) or (
-        not model.claimed and model.lease_until > world.now
+        not model.used_since_ready and model.lease_until > world.now
     )
 
 

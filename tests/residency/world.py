@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import (
     Accepted,
     Admitted,
     Begin,
-    Conflict,
     Displace,
     Done,
     Effect,
@@ -25,13 +24,14 @@ from llm_serve.residency.effects import (
     Kill,
     Measured,
     Publish,
+    Refused,
     Target,
 )
 from llm_serve.residency.state import Model, Phase
 from llm_serve.status import ServerStatus
 from tests.residency.invariants import check, granted
 
-Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
+Answer = Admitted | Accepted | Failed | Refused | Expired | Done
 
 
 @dataclass
@@ -83,7 +83,7 @@ class World:
         self.knobs = knobs
         self.now = 0.0
         self.scheduler = Scheduler(specs, capacity, knobs)
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, Measurement] = {}
         self.processes: list[Process] = []
         self.target: dict[str, Target] = {}
         self.zero_at: dict[str, float] = {}
@@ -141,8 +141,8 @@ class World:
                 case Forgotten():
                     pass
                 case Measured(model, footprint, load_s):
-                    self.known[model] = Known(footprint, load_s)
-                case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
+                    self.known[model] = Measurement(footprint, load_s)
+                case Admitted() | Accepted() | Failed() | Refused() | Expired() | Done():
                     self._answered(effect)
         self._drop_the_silent()
         if any(sizes.get(n, 0) < m.footprint for n, m in self.scheduler.models.items()):
@@ -235,7 +235,7 @@ class World:
 
     def _check_end(self, name: str, event: ev.Event, loading: bool, waited: list[str]) -> None:
         if getattr(event, "model", None) == name and isinstance(
-            event, ev.LoadFailed | ev.Died | ev.Unload
+            event, ev.Broken | ev.Died | ev.Unload
         ):
             return
         if isinstance(event, ev.Recovered):
@@ -311,7 +311,7 @@ class World:
         """A replica that cannot load reports it and idles until its target is 0."""
         process = self.loading(model)[0]
         process.broken = True
-        self._expect_failure(model, ev.LoadFailed(model, process.replica, reason))
+        self._expect_failure(model, ev.Broken(model, process.replica, reason))
 
     def crash(self, model: str, reason: str = "killed", which: int = 0) -> None:
         """A process ends by itself; Ray starts another in its place."""
@@ -323,7 +323,7 @@ class World:
             self._start(model, process.bins)
         self._expect_failure(model, ev.Died(model, process.replica, reason))
 
-    def _expect_failure(self, name: str, event: ev.LoadFailed | ev.Died) -> None:
+    def _expect_failure(self, name: str, event: ev.Broken | ev.Died) -> None:
         model = self.scheduler.models[name]
         share = model.share_of(event.replica)
         loads = share is not None and not share.up and not share.doubted

@@ -15,7 +15,7 @@ class _Ingress:
     uses: Mapping[str, Use]
 
 
-class Fleet:
+class Ingresses:
     """The ingresses that reported lately."""
 
     def __init__(self) -> None:
