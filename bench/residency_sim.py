@@ -229,7 +229,8 @@ class World:
         if self._target[name] is target:
             footprint = self.scheduler.models[name].spec.footprint
             replica = f"{name}#{target.generation}"
-            self.tell(ev.Up(name, replica, footprint, self.load_s[name], target.bins[0]))
+            bins = self.scheduler.models[name].shares[0].bins
+            self.tell(ev.Up(name, replica, footprint, self.load_s[name], bins))
 
     def gone(self, target: Target) -> None:
         self.tell(ev.Running(target.model, target.generation))

@@ -15,14 +15,12 @@ from llm_serve.status import Loading, ServerStatus
 class Target:
     """How many replicas the model may have: Ray keeps it between 1 and this, or at 0.
 
-    `bins` says where each granted replica was counted. `generation` grows with every target of
-    this model; `Running` echoes it.
+    `generation` grows with every target of this model; `Running` echoes it.
     """
 
     model: str
     replicas: int
     generation: int
-    bins: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,6 @@ class Kill:
     """The drain timeout passed and processes are still there: end them, then say `Running`."""
 
     model: str
-    generation: int
 
 
 @dataclass(frozen=True, slots=True)

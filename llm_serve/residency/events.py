@@ -187,14 +187,6 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
-    """From now on the model stays (it is loaded if need be), or no longer does."""
-
-    model: str
-    pinned: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed. Several a second; every deadline is noticed at the next event."""
 
@@ -221,7 +213,6 @@ Event = (
     | Capacity
     | Load
     | Unload
-    | Pin
     | Tick
     | Shutdown
 )

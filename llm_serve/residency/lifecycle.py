@@ -26,8 +26,7 @@ class Lifecycle:
 
     def target(self, model: Model, replicas: int) -> None:
         model.generation += 1
-        name, bins = model.spec.model, tuple(s.bins for s in model.shares)
-        self._emit(Target(name, replicas, model.generation, bins if replicas else ()))
+        self._emit(Target(model.spec.model, replicas, model.generation))
 
     def load(self, model: Model, bins: tuple[str, ...], now: float) -> None:
         """UNLOADED -> LOADING: the share is taken before anything starts (rule 1)."""

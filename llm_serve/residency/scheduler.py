@@ -87,7 +87,7 @@ class Scheduler:
         self.lifecycle.version += 1
 
     def _model(self, spec: ModelSpec, footprint: int, load_s: float | None) -> Model:
-        return Model(spec, footprint, load_s, spec.pinned, generation=self._counts_from - 1)
+        return Model(spec, footprint, load_s, generation=self._counts_from - 1)
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
         """Takes one event in and returns what is to be done, in this order.
@@ -141,9 +141,6 @@ class Scheduler:
                     self.models[event.model].wanted = True
             case ev.Unload():
                 self._unload(event, now)
-            case ev.Pin(name, pinned):
-                if name in self.models:
-                    self.models[name].pinned = pinned
             case ev.Shutdown():
                 self._stopping = True
                 for model in self.models.values():
@@ -293,7 +290,7 @@ class Scheduler:
         overdue = now - model.phase_at > knobs.drain_timeout_s
         if model.phase is Phase.LEAVING and overdue and not model.killed:
             model.killed = True
-            self._effects.append(Kill(model.spec.model, model.generation))
+            self._effects.append(Kill(model.spec.model))
         if model.pinned and model.phase not in UP_OR_COMING and model.cooldown_until <= now:
             model.wanted = self._recovered and not self._stopping
         if model.phase is Phase.READY or not model.demand(now):

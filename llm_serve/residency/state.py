@@ -110,7 +110,6 @@ class Model:
     spec: ModelSpec
     footprint: int
     load_s: float | None
-    pinned: bool
     measured: bool = False
     """Whether `footprint` was measured; an estimate changes it no more."""
     phase: Phase = Phase.UNLOADED
@@ -181,6 +180,10 @@ class Model:
             and self.phase not in (Phase.READY, Phase.LOADING)
             and self.cooldown_until <= now
         )
+
+    @property
+    def pinned(self) -> bool:
+        return self.spec.pinned
 
     @property
     def leaving(self) -> bool:

@@ -121,9 +121,9 @@ def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
     bins = {"n1/g0": 100, "n2/g0": 100, "n2/g1": 100}
     here = world(ModelSpec("x", 10, fraction=1.0), ModelSpec("d", 150, bins=2), bins=bins)
     here.ask("t", "d", 1000.0)
-    assert here.target["d"].bins == (("n2/g0", "n2/g1"),)
+    assert here.of("d")[0].bins == ("n2/g0", "n2/g1")
     here.ask("u", "x", 1000.0)
-    assert here.target["x"].bins == (("n1/g0",),)
+    assert here.of("x")[0].bins == ("n1/g0",)
 
 
 def test_rule_1_parts_of_an_accelerator() -> None:
@@ -149,8 +149,8 @@ def test_rule_1_accelerators_and_nodes_are_counted_at_the_same_time() -> None:
     for name in ("host", "gpu", "host2"):
         here.ask(name, name, 1000.0)
     assert here.loads == ["host", "gpu"]
-    assert here.target["host"].bins == (("n",),)
-    assert here.target["gpu"].bins == (("n/g0",),)
+    assert here.of("host")[0].bins == ("n",)
+    assert here.of("gpu")[0].bins == ("n/g0",)
 
 
 def test_rule_1_without_an_accelerator_it_is_said_until_one_comes() -> None:

@@ -225,8 +225,8 @@ class World:
             assert self.now >= self.cooldown_until.get(name, 0), "rule 6: loaded in its cooldown"
             if not begun:
                 self.loads.append(name)
-            for bins in target.bins[len(here) :]:
-                self._start(name, bins)
+            for share in self.scheduler.models[name].shares[len(here) :]:
+                self._start(name, share.bins)
         elif target.replicas == 0 and (old is None or old.replicas):
             self.zero_at[name] = self.now
             if begun:
@@ -505,13 +505,9 @@ class World:
     def restart(self) -> None:
         """Rule 9: the director dies; another one looks at what runs and reloads nothing."""
         old = self.scheduler
-        specs = [
-            ModelSpec(**{f: getattr(s, f) for f in s.__slots__} | {"pinned": old.models[n].pinned})
-            for n, s in self.specs.items()
-        ]
         version = old.snapshot.version + 1000
         self.scheduler = Scheduler(
-            specs, self.capacity, self.knobs, known=self.known, counts_from=version
+            self.specs.values(), self.capacity, self.knobs, known=self.known, counts_from=version
         )
         loads, still_open = len(self.loads), self.open
         self.open, self.cooldown_until, self.failures = {}, {}, {}
