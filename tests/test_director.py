@@ -55,8 +55,8 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    from deployments.app import cluster_watch, scheduler_setup
     from deployments.app import director as module
-    from deployments.app import scheduler_setup
 
     here = World()
 
@@ -85,10 +85,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def nobody(*_: Any, **__: Any) -> None:
         raise ValueError
 
-    monkeypatch.setattr(module, "ReplicaCensus", ReplicaCensus)
+    gpus = SimpleNamespace(known={}, look=lambda: None)
+    monkeypatch.setattr(cluster_watch, "ReplicaCensus", ReplicaCensus)
     monkeypatch.setattr(module, "Measurements", Measurements)
-    monkeypatch.setattr(module, "GpuMemory", lambda: SimpleNamespace(known={}, look=lambda: None))
-    monkeypatch.setattr(module, "capacity", lambda config, gpus: here.bins)
+    monkeypatch.setattr(cluster_watch, "GpuMemory", lambda: gpus)
+    monkeypatch.setattr(cluster_watch, "capacity", lambda config, gpus: here.bins)
     monkeypatch.setattr(module.ray, "get_actor", nobody)
     monkeypatch.setattr(scheduler_setup, "estimate", here.estimate)
     return here
@@ -247,8 +248,8 @@ async def test_gpus_that_join_later_are_pointed_out_once(
     world.bins = {**NODE, "n/gpu0": 2**34}
     with caplog.at_level(logging.WARNING, "ray.serve"):
         for _ in range(2):
-            here._counted = 0.0
-            await here._count_nodes()
+            here._watch._counted = 0.0
+            await here._watch.nodes(here._config)
     (said,) = [r.getMessage() for r in caplog.records if "GPUs have joined" in r.getMessage()]
     assert "run without: m/gpu. Where" in said
     assert "set num_gpus, or deploy again" in said
@@ -290,7 +291,7 @@ async def test_one_that_waited_in_vain_and_died_takes_no_place(
     world.actors = {A: ["a-1"]}
     assert not await here.report(report("waiting"))
     world.actors = {}
-    await asyncio.to_thread(until, lambda: not here._reports, "it has looked")
+    await asyncio.to_thread(until, lambda: not here._watch._reports, "it has looked")
     assert await loads(here, world, "a-2")
 
 
