@@ -12,13 +12,13 @@ from dataclasses import replace
 from llm_serve.progress import ModelInfo
 from llm_serve.residency import events as ev
 from llm_serve.residency import view
+from llm_serve.residency.deadlines import Deadlines
 from llm_serve.residency.effects import (
     Admitted,
     Done,
     Effect,
     Failed,
     Forgotten,
-    Kill,
     Publish,
     Refused,
 )
@@ -30,8 +30,6 @@ from llm_serve.residency.processes import Processes, ReplicaEvent
 from llm_serve.residency.state import Measurement, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters
 from llm_serve.status import ServerStatus
-
-UP_OR_COMING = (Phase.READY, Phase.LOADING)
 
 
 class Scheduler:
@@ -77,6 +75,9 @@ class Scheduler:
             self.lifecycle,
             self._effects.append,
             lambda name: self._starting.discard(name),
+        )
+        self._deadlines = Deadlines(
+            self.knobs, self.lifecycle, self._processes, self._effects.append
         )
         self._starting = {s.spec.model for s in self.models.values() if s.spec.preload or s.pinned}
         self._recovered = False
@@ -263,7 +264,7 @@ class Scheduler:
             self._forget(ingress, now)
         models = list(self.models.values())
         for model in models:
-            self._watch(model, now)
+            self._deadlines.meet(model, self._recovered and not self._stopping, now)
         if self._recovered and not self._stopping:
             self._take_turns(models, now)
             for model in models:
@@ -273,42 +274,6 @@ class Scheduler:
                 self.lifecycle.leave(model, now)
         self._publish()
         self.waiters.answer(models, self._queue(), now)
-
-    def _watch(self, model: Model, now: float) -> None:
-        """The deadlines of one model."""
-        knobs = self.knobs
-        if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
-            self._processes.fail(
-                model, f"no progress for {knobs.load_stall_s:.0f} s (load_stall_s)", now
-            )
-        if model.phase is Phase.LOADING and not model.replicas:
-            lost = any(b not in self.lifecycle.capacity for s in model.shares for b in s.bins)
-            if lost:  # Ray would wait for a node that is gone; its turn comes again elsewhere
-                self.lifecycle.leave(model, now)
-        if model.phase is Phase.READY and now - model.phase_at > knobs.stable_s:
-            model.failures = 0
-        overdue = now - model.phase_at > knobs.drain_timeout_s
-        if model.phase is Phase.LEAVING and overdue and not model.killed:
-            model.killed = True
-            self._effects.append(Kill(model.spec.model))
-        if model.pinned and model.phase not in UP_OR_COMING and model.cooldown_until <= now:
-            model.wanted = self._recovered and not self._stopping
-        if model.phase is Phase.READY or not model.demand(now):
-            model.since = model.reserved = None
-        elif model.since is None:
-            model.since = now
-        keep_alive_s = model.spec.keep_alive_s
-        keep_alive_s = knobs.keep_alive_s if keep_alive_s is None else keep_alive_s
-        if (
-            model.phase is Phase.READY
-            and keep_alive_s is not None
-            and not model.pinned
-            and not model.in_flight
-            and not model.demand(now)
-            and now - model.last_used >= keep_alive_s
-            and now > model.phase_at
-        ):
-            self.lifecycle.revoke(model, "idle", now)
 
     def _take_turns(self, models: list[Model], now: float) -> None:
         """Starts whose turn it is and asks others to leave (rules 1, 5, 7)."""
