@@ -21,7 +21,7 @@ def refusal(effect: object, model: str) -> ServeError:
     match effect:
         case fx.Failed(reason=reason, retry_after_s=retry_after_s):
             return LoadFailed(f"{model} could not be loaded: {reason}", retry_after_s=retry_after_s)
-        case fx.Refused(reason=reason):
+        case fx.Declined(reason=reason):
             return Conflict(f"{model}: {reason}.")
         case fx.Expired(loading=loading):
             return not_ready(loading)

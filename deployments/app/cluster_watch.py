@@ -205,7 +205,7 @@ def _event(report: ReplicaReport) -> ev.Event:
         case "waiting":
             return ev.Asks(model, actor, report.bins)
         case "failed":
-            return ev.Broken(model, actor, report.error or "it failed to load")
+            return ev.Unusable(model, actor, report.error or "it failed to load")
         case "ready":
             footprint = info.footprint_bytes if info else 0
             return ev.Up(model, actor, footprint, report.load_s, report.bins, info)

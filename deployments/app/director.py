@@ -114,7 +114,7 @@ class Director:
         for ticket, answer in self._answers.items():
             if not answer.done():
                 reason = "the configuration has just changed; send the request again"
-                answer.set_result(fx.Refused(ticket, "", reason))
+                answer.set_result(fx.Declined(ticket, "", reason))
         self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def ask(self, request: ev.Request | ev.Load | ev.Unload) -> DirectorReply:
@@ -261,7 +261,7 @@ class Director:
         for model, (replicas, _) in list(self._grants.items()):
             if replicas:
                 remedy = "the application has no autoscaling_policy; `llm-serve check` tells more"
-                self._handle(ev.Broken(model, f"{model}: none", remedy))
+                self._handle(ev.Unusable(model, f"{model}: none", remedy))
 
     def _in_motion(self) -> bool:
         return any(m.state in ("loading", "draining") for m in self._view.snapshot.models)

@@ -51,7 +51,7 @@ class RoutingView:
     """How old the snapshot's seconds are, where the view is given out."""
 
 
-Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Refused | fx.Expired | fx.Done
+Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Declined | fx.Expired | fx.Done
 
 
 @dataclass(frozen=True, slots=True)

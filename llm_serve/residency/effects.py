@@ -1,6 +1,6 @@
 """What the scheduler wants done.
 
-A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Refused`, `Expired`, `Done`, or its
+A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Declined`, `Expired`, `Done`, or its
 client left (rule 3).
 """
 
@@ -81,7 +81,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Declined:
     """409: shutting down, too many switches in line, or an operator stands against it."""
 
     ticket: str
@@ -130,7 +130,7 @@ Effect = (
     | Admitted
     | Accepted
     | Failed
-    | Refused
+    | Declined
     | Expired
     | Done
     | Measured

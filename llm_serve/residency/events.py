@@ -104,7 +104,7 @@ class Up:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Unusable:
     """A replica could not load, or its engine ended after it had.
 
     Its process may live on until Ray ends it."""
@@ -180,7 +180,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """An operator wants the model gone. Refused for a pinned one."""
+    """An operator wants the model gone. Declined for a pinned one."""
 
     ticket: str
     model: str
@@ -204,7 +204,7 @@ Event = (
     | Asks
     | Progress
     | Up
-    | Broken
+    | Unusable
     | Died
     | Doubted
     | Running

@@ -16,7 +16,7 @@ from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Applicant, Model, Phase, Share
 from llm_serve.residency.waiters import Emit
 
-ReplicaEvent = ev.Asks | ev.Progress | ev.Up | ev.Broken | ev.Died | ev.Doubted | ev.Observed
+ReplicaEvent = ev.Asks | ev.Progress | ev.Up | ev.Unusable | ev.Died | ev.Doubted | ev.Observed
 _FOUND_AS = {"draining": Phase.LEAVING, "loading": Phase.LOADING, "ready": Phase.READY}
 _ORDER = list(_FOUND_AS.values())
 DISPLACE_AFTER_S = 3.0
@@ -104,7 +104,7 @@ class Processes:
 
     # -- loads and their ends ------------------------------------------------------------------
 
-    def _reports(self, model: Model, event: ev.Progress | ev.Up | ev.Broken, now: float) -> None:
+    def _reports(self, model: Model, event: ev.Progress | ev.Up | ev.Unusable, now: float) -> None:
         life, bins = self._life, getattr(event, "bins", None)
         if model.phase is Phase.UNLOADED:  # rule 9: it runs, so it counts
             bins = budget.known(model, bins, life.capacity) or budget.emptiest(
@@ -137,7 +137,7 @@ class Processes:
                     model.stage, model.fraction, model.progress_at = stage, fraction, now
                 if event.estimate is not None and not model.measured:
                     self._estimated(model, event.estimate, now)
-            case ev.Broken(reason=reason) if not share.broken:
+            case ev.Unusable(reason=reason) if not share.broken:
                 share.broken = True
                 if not share.up and model.phase in (Phase.LOADING, Phase.READY):
                     self._lost(model, share, reason, now)

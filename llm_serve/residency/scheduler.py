@@ -15,12 +15,12 @@ from llm_serve.residency import view
 from llm_serve.residency.deadlines import Deadlines
 from llm_serve.residency.effects import (
     Admitted,
+    Declined,
     Done,
     Effect,
     Failed,
     Forgotten,
     Publish,
-    Refused,
 )
 from llm_serve.residency.ingresses import Ingresses
 from llm_serve.residency.lifecycle import Lifecycle
@@ -119,7 +119,7 @@ class Scheduler:
                 ev.Asks()
                 | ev.Progress()
                 | ev.Up()
-                | ev.Broken()
+                | ev.Unusable()
                 | ev.Died()
                 | ev.Doubted()
                 | ev.Observed()
@@ -185,7 +185,7 @@ class Scheduler:
         )
 
     def _refuse(self, event: ev.Request | ev.Unload, reason: str) -> None:
-        self._effects.append(Refused(event.ticket, event.model, reason))
+        self._effects.append(Declined(event.ticket, event.model, reason))
 
     def _usage(self, event: ev.Usage, now: float) -> None:
         names = self.ingresses.report(event, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from llm_serve.residency import view
-from llm_serve.residency.effects import Accepted, Admitted, Effect, Expired, Failed, Refused
+from llm_serve.residency.effects import Accepted, Admitted, Declined, Effect, Expired, Failed
 from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Ticket
 
@@ -58,7 +58,7 @@ class Waiters:
         """An operator ended the wait."""
         model.lease_until = 0.0
         for name in self._drop(model):
-            self._emit(Refused(name, model.spec.model, reason))
+            self._emit(Declined(name, model.spec.model, reason))
 
     def answer(self, models: Sequence[Model], queue: list[Model], now: float) -> None:
         """Sends away those that do not want to be held, or no longer."""

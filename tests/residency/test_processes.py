@@ -51,7 +51,7 @@ def test_an_engine_that_ended_is_a_crash_even_if_ray_has_replaced_it() -> None:
     here = world()
     resident(here, "a")
     old = here.of("a")[0]
-    here.tell(ev.Broken("a", old.replica, "its engine ended"))
+    here.tell(ev.Unusable("a", old.replica, "its engine ended"))
     here.replace("a")
     old.up = False
     here.replaced("a")

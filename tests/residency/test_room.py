@@ -9,7 +9,7 @@ import pytest
 
 from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
-from llm_serve.residency.effects import Failed, Refused
+from llm_serve.residency.effects import Declined, Failed
 from tests.residency.steps import KNOBS, NODE, come_up, pass_time, resident, world
 
 # -- rule 1: the budget --------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_rule_10_pinned_stays_and_the_other_is_told_so() -> None:
     pass_time(here, 200)
     assert here.scheduler.snapshot.ready() == {"a"}
     here.unload("u", "a")
-    assert isinstance(here.answers["u"][0], Refused)
+    assert isinstance(here.answers["u"][0], Declined)
 
 
 def test_rule_10_a_pinned_model_comes_back_after_its_cooldown() -> None:
