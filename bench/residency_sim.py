@@ -151,7 +151,6 @@ class World:
         self._target: dict[str, Target] = {}
         self._served: set[str] = set()
         self._used: set[str] = set()
-        self._sequence = 0
         self._left = 0
 
     def run(self, sessions: list[Session]) -> Result:
@@ -173,7 +172,7 @@ class World:
             match effect:
                 case Publish(snapshot):
                     self._ready, self._version = snapshot.ready(), snapshot.version
-                    if any(m.status == "draining" for m in snapshot.models):
+                    if any(m.state == "draining" for m in snapshot.models):
                         self.at(self.now + ACK_S, self.report)
                 case Admitted(ticket):
                     since, session, turn = self._waiting.pop(ticket)
@@ -230,7 +229,8 @@ class World:
         if self._target[name] is target:
             footprint = self.scheduler.models[name].spec.footprint
             replica = f"{name}#{target.generation}"
-            self.tell(ev.Up(name, replica, footprint, self.load_s[name], target.bins[0]))
+            bins = self.scheduler.models[name].shares[0].bins
+            self.tell(ev.Up(name, replica, footprint, self.load_s[name], bins))
 
     def gone(self, target: Target) -> None:
         self.tell(ev.Running(target.model, target.generation))
@@ -243,13 +243,12 @@ class World:
         self.at(self.now + (1.0 if self._waiting else 5.0), self.report_regularly)
 
     def report(self) -> None:
-        self._sequence += 1
         uses = {
             name: ev.Use(self._in_flight[name], idle_s=self._idle_s(name))
             for name in sorted(self._used | {n for n, c in self._in_flight.items() if c})
         }
         self._used.clear()
-        self.tell(ev.Usage("ingress", self._sequence, self._version, uses))
+        self.tell(ev.Usage("ingress", self._version, uses))
 
 
 # -- the table ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ray.serve.config import AutoscalingConfig
 
 from deployments.app.ingress import Ingress
 from deployments.app.names import INGRESS, deployment_of
-from deployments.app.replica import Model
+from deployments.app.replica import Replica
 from deployments.cluster.nodes import with_gpus
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.config.api_keys import read_keys
@@ -44,7 +44,7 @@ def build(config: Config) -> serve.Application:
 def _model(model: ModelConfig, config: Config) -> serve.Application:
     model, placement = _placed(model)
     return serve.deployment(
-        Model,
+        Replica,
         name=deployment_of(model.id),
         max_ongoing_requests=model.max_running,
         # Of each ingress's own queue: above what the ingresses admit, so that it never refuses.

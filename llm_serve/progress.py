@@ -32,4 +32,4 @@ class ModelInfo:
     dtype: str
     device: str
     engine_version: str
-    details: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict, hash=False)

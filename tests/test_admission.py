@@ -13,7 +13,7 @@ from deployments.app.messages import SILENT_S
 from llm_serve.config import ModelConfig
 from llm_serve.errors import QueueFull
 from llm_serve.residency import events as ev
-from llm_serve.residency.fleet import Fleet
+from llm_serve.residency.ingresses import Ingresses
 
 MODEL = ModelConfig(id="m", backend="echo", max_running=2, max_queued=3)
 
@@ -22,17 +22,15 @@ class _Told:
     """Ingresses that hear of each other as the director has it told."""
 
     def __init__(self, count: int) -> None:
-        self.fleet = Fleet()
+        self.ingresses = Ingresses()
         self.admissions = [Admission(MODEL, count) for _ in range(count)]
-        self.sequence = 0
 
     def report(self, number: int) -> None:
-        self.sequence += 1
         now = time.monotonic()
         own = self.admissions[number]
         name = str(number)
-        self.fleet.report(ev.Usage(name, self.sequence, 1, {"m": own.use()}), now)
-        own.hear(self.fleet.others(name, now, SILENT_S).get("m"))
+        self.ingresses.report(ev.Usage(name, 1, {"m": own.use()}), now)
+        own.hear(self.ingresses.others(name, now, SILENT_S).get("m"))
 
     def fill(self, stack: ExitStack, clock: Any) -> int:
         """Requests in turn, each reported where the ingress must; how many were let in."""

@@ -55,12 +55,12 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    from deployments.app import cluster_watch, scheduler_setup
     from deployments.app import director as module
-    from deployments.app import scheduler_setup
 
     here = World()
 
-    class Survey:
+    class ReplicaCensus:
         seen: set[str]
         ingresses: set[str]
 
@@ -85,10 +85,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def nobody(*_: Any, **__: Any) -> None:
         raise ValueError
 
-    monkeypatch.setattr(module, "Survey", Survey)
+    gpus = SimpleNamespace(known={}, look=lambda: None)
+    monkeypatch.setattr(cluster_watch, "ReplicaCensus", ReplicaCensus)
     monkeypatch.setattr(module, "Measurements", Measurements)
-    monkeypatch.setattr(module, "GpuMemory", lambda: SimpleNamespace(known={}, look=lambda: None))
-    monkeypatch.setattr(module, "capacity", lambda config, gpus: here.bins)
+    monkeypatch.setattr(cluster_watch, "GpuMemory", lambda: gpus)
+    monkeypatch.setattr(cluster_watch, "capacity", lambda config, gpus: here.bins)
     monkeypatch.setattr(module.ray, "get_actor", nobody)
     monkeypatch.setattr(scheduler_setup, "estimate", here.estimate)
     return here
@@ -119,7 +120,7 @@ def report(state: str, actor: str = "a-1", **fields: Any) -> Any:
 
 async def loads(director: Any, world: World, actor: str) -> bool:
     """Whether a new replica may load, soon after somebody came to wait for its model."""
-    await director.usage(ev.Usage("i", 1, 0, {}))
+    await director.usage(ev.Usage("i", 0, {}))
     held = asyncio.ensure_future(director.ask(ev.Request("t", A, "i", 100.0)))
     world.actors = {A: [actor]}
     try:
@@ -147,10 +148,10 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     left = asyncio.ensure_future(here.ask(ev.Request("u", B, "i", 100.0)))
     world.actors = {A: ["a-1"]}
     await asyncio.sleep(0)
-    assert await here.usage(ev.Usage("i", 1, 0, {A: ev.Use(3)})) == {}
+    assert await here.usage(ev.Usage("i", 0, {A: ev.Use(3)})) == {}
     ready = report("ready", info=ModelInfo(1, 0, "none", "cpu", "0"))
     assert not await here.report(ready)
-    await here.bury("p")
+    await here.replica_died("p")
     assert not await here.report(ready), "it lives"
     await here.cancel("u")
     assert (await here.grants({}, moving=True)).grants == {}
@@ -162,10 +163,10 @@ async def test_a_slow_disk_stops_nobody_and_nothing_that_is_said_is_lost(
     told = await asyncio.wait_for(held, 5)
     assert isinstance(told.answer, fx.Admitted)
     assert left.cancelled()
-    assert here._scheduler.fleet.counts(A) == (3, 0)
+    assert here._scheduler.ingresses.counts(A) == (3, 0)
     view = await here.watch(0)
     assert view.snapshot.ready() == {A}
-    assert A in view.infos
+    assert view.snapshot.model(A).info == ready.info
     assert world.readers == {"files_0"}
 
 
@@ -176,7 +177,7 @@ async def test_a_new_configuration_is_read_beside_the_loop_too(
     here = director()
     await here.report(report("ready"))
     await recovered(here)
-    before = (await here.watch(0)).tick
+    before = (await here.watch(0)).snapshot.version
     watching = asyncio.ensure_future(here.watch(before))
     await asyncio.sleep(0)
     world.disk.clear()
@@ -184,14 +185,14 @@ async def test_a_new_configuration_is_read_beside_the_loop_too(
     newest = config(max_queued=8)
     await here.configure(newest, 2.0)
     await here.configure(config(max_queued=9), 1.5)
-    await here.usage(ev.Usage("i", 1, 0, {}))
+    await here.usage(ev.Usage("i", 0, {}))
     held = asyncio.ensure_future(here.ask(ev.Request("t", A, "i", 100.0)))
     await asyncio.sleep(0.2)
     assert not held.done()
     world.disk.set()
     view = await asyncio.wait_for(watching, 5)
     assert view.snapshot.ready() == {A}, "what runs is never shown as gone meanwhile"
-    assert view.tick > before
+    assert view.snapshot.version > before
     assert isinstance((await asyncio.wait_for(held, 5)).answer, fx.Admitted)
     assert here._config == newest
     assert world.readers == {"files_0"}
@@ -247,8 +248,8 @@ async def test_gpus_that_join_later_are_pointed_out_once(
     world.bins = {**NODE, "n/gpu0": 2**34}
     with caplog.at_level(logging.WARNING, "ray.serve"):
         for _ in range(2):
-            here._counted = 0.0
-            await here._count_nodes()
+            here._watch._counted = 0.0
+            await here._watch.nodes(here._config)
     (said,) = [r.getMessage() for r in caplog.records if "GPUs have joined" in r.getMessage()]
     assert "run without: m/gpu. Where" in said
     assert "set num_gpus, or deploy again" in said
@@ -267,10 +268,10 @@ async def test_a_replica_says_what_it_will_take_once_its_files_are_there(
         return 5
 
     monkeypatch.setattr(replica_module, "estimate", estimate)
-    replica = object.__new__(replica_module.Model)
+    replica = object.__new__(replica_module.Replica)
     replica._config, replica._report = config().models[0], report("loading")
     replica._sizing, replica._changed = None, asyncio.Event()
-    monkeypatch.setattr(replica_module.Model, "__del__", lambda self: None)
+    monkeypatch.setattr(replica_module.Replica, "__del__", lambda self: None)
     replica._progressed(LoadProgress("download", 0.5))
     assert replica._sizing is None, "nothing is there yet"
     replica._loop = asyncio.get_running_loop()
@@ -290,7 +291,7 @@ async def test_one_that_waited_in_vain_and_died_takes_no_place(
     world.actors = {A: ["a-1"]}
     assert not await here.report(report("waiting"))
     world.actors = {}
-    await asyncio.to_thread(until, lambda: not here._reports, "it has looked")
+    await asyncio.to_thread(until, lambda: not here._watch._reports, "it has looked")
     assert await loads(here, world, "a-2")
 
 

@@ -9,29 +9,30 @@ from typing import Any
 
 import pytest
 
-from deployments.app.messages import View
-from llm_serve.api.loading import Accepted, Loading
+from deployments.app.messages import RoutingView
+from llm_serve.api.gateway import ComeBack
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, NotReady, QueueFull
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.residency import effects as fx
 from llm_serve.sampling import Sampling
+from llm_serve.status import Loading, ModelStatus, ServerStatus
 from tests.support.inprocess import echo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-COLD = fx.ModelStatus("echo/a", "loading", stage="weights", progress=0.5, eta_s=10.0, position=0)
-READY = fx.ModelStatus("echo/a", "ready", replicas=1)
+COLD = ModelStatus("echo/a", "loading", stage="weights", progress=0.5, eta_s=10.0, position=0)
+READY = ModelStatus("echo/a", "ready", replicas=1)
 
 
 class _Link:
-    """What a gateway needs of its DirectorLink."""
+    """What a gateway needs of its DirectorClient."""
 
     name = "ingress"
 
     def __init__(self, *models: fx.ModelStatus, status: Any = "ok") -> None:
-        self.view = View(fx.Snapshot(1, status, False, None, None, models))
+        self.view = RoutingView(ServerStatus(status, models, version=1))
         self.age_s = 0.0
-        self.buried: list[str] = []
+        self.reported_dead: list[str] = []
         self.asked: list[Any] = []
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -48,8 +49,8 @@ class _Link:
     def cancel(self, ticket: str) -> None:
         self.asked.append(f"cancel {ticket}")
 
-    def bury(self, process: str) -> None:
-        self.buried.append(process)
+    def replica_died(self, process: str) -> None:
+        self.reported_dead.append(process)
 
     def report_soon(self) -> None:
         pass
@@ -126,7 +127,7 @@ async def test_what_runs_when_the_drain_begins_goes_on() -> None:
         await _waited(gateway, None)
         messages = gateway.generate(_job())
         assert await anext(messages) == b"one "
-        link.view = View(fx.Snapshot(2, "draining", False, None, None, (READY,)))
+        link.view = RoutingView(ServerStatus("draining", (READY,), version=2))
         assert [message async for message in messages] == [b"two"]
 
 
@@ -136,9 +137,9 @@ async def test_whose_question_is_left_open_is_told_what_is_known() -> None:
     link = _Link(COLD)
     link.answer.set_exception(DirectorAway())
     gateway = _gateway(link)
-    with pytest.raises(Accepted) as accepted:
+    with pytest.raises(ComeBack) as accepted:
         await _waited(gateway, None)
-    assert accepted.value.loading.eta_s == 10.0
+    assert accepted.value.loading.model.eta_s == 10.0
     with pytest.raises(NotReady) as late:
         await _waited(gateway, 5.0)
     assert late.value.loading is not None
@@ -155,9 +156,9 @@ async def test_without_any_view_nothing_is_made_up() -> None:
     link = _Link()
     link.view = None  # type: ignore[assignment]
     link.answer.set_exception(DirectorAway())
-    with pytest.raises(Accepted) as accepted:
+    with pytest.raises(ComeBack) as accepted:
         await _waited(_gateway(link), None)
-    loading = accepted.value.loading
+    loading = accepted.value.loading.model
     assert (loading.eta_s, loading.stage, loading.position) == (None, None, None)
 
 
@@ -170,8 +171,8 @@ async def test_the_seconds_that_are_shown_pass() -> None:
     link.age_s = 11.0
     shown.append(gateway.status().model("echo/a").eta_s)
     assert shown == [10.0, 6.0, None], "longer than ever: nobody knows"
-    failed = fx.ModelStatus("echo/a", "failed", last_error="x", cooldown_s=3.0)
-    link.view = View(fx.Snapshot(1, "degraded", False, None, None, (failed,)))
+    failed = ModelStatus("echo/a", "failed", error="x", cooldown_s=3.0)
+    link.view = RoutingView(ServerStatus("degraded", (failed,), version=1))
     link.age_s = 1.0
     assert gateway.status().model("echo/a").cooldown_s == 2.0
     link.age_s = 9.0
@@ -186,11 +187,11 @@ async def test_only_a_replica_that_is_dead_is_buried() -> None:
     link = _Link(READY)
     away = ActorUnavailableError("the connection broke", actor)
     assert away.actor_id is not None
-    for error, buried in ((away, 0), (ActorDiedError(), 0), (_died(actor), 1)):
+    for error, reported_dead in ((away, 0), (ActorDiedError(), 0), (_died(actor), 1)):
         gateway = _gateway(link, error)
         with pytest.raises(EngineDied):
             await anext(gateway.generate(_job()))
-        assert len(link.buried) == buried, error
+        assert len(link.reported_dead) == reported_dead, error
 
 
 def _died(actor: bytes) -> Any:
@@ -223,7 +224,7 @@ async def test_held_requests_have_places_and_are_shown_as_queued() -> None:
     with pytest.raises(QueueFull), gateway.place(_job(n=2)):
         pass
     assert gateway.status().model("echo/a").queued == 2
-    link.view = View(fx.Snapshot(2, "ok", False, None, None, (READY,)))
+    link.view = RoutingView(ServerStatus("ok", (READY,), version=2))
     link.answer.set_result(fx.Admitted("t", "echo/a", 2))
     await asyncio.gather(*waiting[1:])
     status = gateway.status().model("echo/a")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from deployments.app.messages import Told, View
+from deployments.app.messages import DirectorReply, RoutingView
 from llm_serve.config import Config
 from llm_serve.errors import InternalError
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
+from llm_serve.status import ServerStatus
 from tests.support.inprocess import echo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -20,19 +21,19 @@ FAILED = fx.Failed("t", "echo/a", "no such weights", 10)
 
 
 class _Director:
-    """Its answers are those of `tick`; its views are given out by the test, one by one."""
+    """Its answers are those of `version`; its views are given out by the test, one by one."""
 
-    def __init__(self, tick: int) -> None:
-        self.tick = tick
-        self.views: asyncio.Queue[View] = asyncio.Queue()
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.views: asyncio.Queue[RoutingView] = asyncio.Queue()
 
     def __getattr__(self, method: str) -> Any:
         return _Method(getattr(self, f"on_{method}"))
 
-    async def on_ask(self, question: ev.Request) -> Told:
-        return Told(FAILED, self.tick)
+    async def on_ask(self, question: ev.Request) -> DirectorReply:
+        return DirectorReply(FAILED, self.version)
 
-    async def on_watch(self, seen: int) -> View:
+    async def on_watch(self, seen: int) -> RoutingView:
         return await self.views.get()
 
     async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
@@ -48,9 +49,9 @@ class _Method:
 
 
 def _linked(director: _Director) -> Any:
-    from deployments.app.director_client import DirectorLink
+    from deployments.app.director_client import DirectorClient
 
-    class Link(DirectorLink):
+    class Link(DirectorClient):
         def _get(self) -> Any:
             self._director = director
             return director
@@ -64,18 +65,17 @@ def _end(link: Any) -> None:
 
 
 async def test_an_answer_comes_once_its_view_is_in_force() -> None:
-    director = _Director(tick=7)
+    director = _Director(version=7)
     link = _linked(director)
-    snapshot = fx.Snapshot(1, "ok", False, None, None, ())
-    director.views.put_nowait(View(snapshot, tick=6))
+    director.views.put_nowait(RoutingView(ServerStatus("ok", (), version=6)))
     assert await link.changed(0) == 6
     answer = asyncio.ensure_future(link.ask(ev.Request("t", "echo/a", "ingress", None)))
     await asyncio.wait({answer}, timeout=0.3)
     assert not answer.done(), "what /v1/models shows is older than this answer"
-    director.views.put_nowait(View(snapshot, tick=7))
+    director.views.put_nowait(RoutingView(ServerStatus("ok", (), version=7)))
     assert await answer == FAILED
     assert link.view is not None
-    assert link.view.tick == 7
+    assert link.view.snapshot.version == 7
     _end(link)
 
 
@@ -86,7 +86,7 @@ class _Silent(_Director):
         super().__init__(1)
         self.cancelled: list[str] = []
 
-    async def on_ask(self, question: Any) -> Told:
+    async def on_ask(self, question: Any) -> DirectorReply:
         return await asyncio.get_running_loop().create_future()
 
     async def on_usage(self, usage: ev.Usage) -> dict[str, ev.Use]:
@@ -163,7 +163,7 @@ async def test_a_defect_of_the_director_is_told_and_not_tried_again(
     class Broken(_Director):
         asked = 0
 
-        async def on_ask(self, question: Any) -> Told:
+        async def on_ask(self, question: Any) -> DirectorReply:
             self.asked += 1
             if self.asked == 1:
                 raise ActorUnavailableError("it is being restarted", None)

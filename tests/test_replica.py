@@ -24,7 +24,7 @@ def replica(monkeypatch: pytest.MonkeyPatch) -> Any:
     from deployments.app.messages import ReplicaReport
 
     monkeypatch.setattr(module, "_TOLD_S", 0.01)
-    bare = type("Bare", (module.Model,), {"__del__": lambda self: None})  # only Ray awaits it
+    bare = type("Bare", (module.Replica,), {"__del__": lambda self: None})  # only Ray awaits it
     made = object.__new__(bare)
     made._backend = SimpleNamespace(check_health=_dead)
     made._report = ReplicaReport("echo/a", "a-1", "p", ("n",), "ready")

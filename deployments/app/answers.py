@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from llm_serve.api.loading import Accepted, Loading
 from llm_serve.errors import Conflict, InternalError, LoadFailed, NotReady, ServeError
 from llm_serve.residency import effects as fx
+from llm_serve.status import Loading
 
 
-def loading_of(waiting: fx.Waiting) -> Loading:
-    return Loading(
-        model=waiting.model,
-        current_model=waiting.current_model,
-        retry_after_s=waiting.retry_after_s,
-        eta_s=waiting.eta_s,
-        stage=waiting.stage,
-        progress=waiting.progress,
-        position=waiting.position,
+def not_ready(loading: Loading) -> NotReady:
+    """The error for a client that was held as long as it may be."""
+    return NotReady(
+        f"{loading.model.id} is not ready yet; try again in {loading.retry_after_s} s.",
+        retry_after_s=loading.retry_after_s,
+        loading=loading.body(),
     )
-
-
-def accepted(waiting: fx.Waiting) -> Accepted:
-    return Accepted(loading_of(waiting))
 
 
 def refusal(effect: object, model: str) -> ServeError:
@@ -28,14 +21,9 @@ def refusal(effect: object, model: str) -> ServeError:
     match effect:
         case fx.Failed(reason=reason, retry_after_s=retry_after_s):
             return LoadFailed(f"{model} could not be loaded: {reason}", retry_after_s=retry_after_s)
-        case fx.Conflict(reason=reason):
+        case fx.Declined(reason=reason):
             return Conflict(f"{model}: {reason}.")
-        case fx.Expired(waiting=waiting):
-            loading = loading_of(waiting)
-            return NotReady(
-                f"{model} is not ready yet; try again in {loading.retry_after_s} s.",
-                retry_after_s=loading.retry_after_s,
-                loading=loading.body(),
-            )
+        case fx.Expired(loading=loading):
+            return not_ready(loading)
         case _:
             return InternalError("The director gave an answer that this ingress does not know.")

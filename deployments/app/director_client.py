@@ -19,7 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from deployments.app.admission import Admission
 from deployments.app.director import Director
-from deployments.app.messages import USAGE_PERIOD_S, Answer, Told, View
+from deployments.app.messages import USAGE_PERIOD_S, Answer, DirectorReply, RoutingView
 from deployments.app.names import director_name
 from llm_serve.config import Config
 from llm_serve.errors import InternalError
@@ -43,21 +43,20 @@ class DirectorAway(Exception):
     """The director gave no answer in time."""
 
 
-class DirectorLink:
+class DirectorClient:
     """Keeps `view` up to date from the moment it is made."""
 
     def __init__(
         self, app: str, name: str, config: Config, admission: dict[str, Admission]
     ) -> None:
         self.name = name
-        self.view: View | None = None
+        self.view: RoutingView | None = None
         self._app = app
         self._config = config
         self._since = time.time()
         self._admission = admission
         self._director: Any = None
         self._ready: frozenset[str] = frozenset()
-        self._sequence = time.time_ns()  # above that of an earlier life of this name
         self._news = asyncio.Condition()
         self._left: dict[str, asyncio.Future[None]] = {}
         self._must_report = asyncio.Event()
@@ -75,6 +74,11 @@ class DirectorLink:
         """How old the seconds in `view` are."""
         return 0.0 if self.view is None else time.monotonic() - self._taken + self.view.age_s
 
+    @property
+    def _version(self) -> int:
+        """Of the snapshot that is routed by; 0 before the first one."""
+        return 0 if self.view is None else self.view.snapshot.version
+
     def leaving(self, model: str) -> asyncio.Future[None]:
         """Done at the next view in which the model is not ready."""
         left = self._left.get(model)
@@ -82,9 +86,9 @@ class DirectorLink:
             left = self._left[model] = asyncio.get_running_loop().create_future()
         return left
 
-    async def changed(self, tick: int) -> int:
-        """The tick of the view once it is past `tick`."""
-        return (await self._view_past(tick)).tick
+    async def changed(self, version: int) -> int:
+        """The version of the view once it is past `version`."""
+        return (await self._view_past(version)).snapshot.version
 
     async def ask(self, question: ev.Request | ev.Load | ev.Unload) -> Answer:
         """The answer, once it shows in `view`: what a client asks next, it is told no older thing.
@@ -101,14 +105,14 @@ class DirectorLink:
             self.cancel(question.ticket)
             raise DirectorAway from None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._view_past(told.tick - 1), _SHOWN_WITHIN_S)
+            await asyncio.wait_for(self._view_past(told.version - 1), _SHOWN_WITHIN_S)
         return told.answer
 
-    async def _ask(self, question: ev.Request | ev.Load | ev.Unload) -> Told:
+    async def _ask(self, question: ev.Request | ev.Load | ev.Unload) -> DirectorReply:
         began = time.monotonic()
         while True:
             try:
-                told: Told = await self._get().ask.remote(question)
+                told: DirectorReply = await self._get().ask.remote(question)
             except RayTaskError:  # it lives, and would fail again
                 log.exception("the director failed on a question")
                 raise InternalError(
@@ -132,13 +136,13 @@ class DirectorLink:
         """Tells the others at once how many places are taken here, and hears how many there."""
         self._must_report.set()
 
-    def bury(self, process: str) -> None:
+    def replica_died(self, process: str) -> None:
         """Tells of a dead replica at once, before its reports are missed."""
-        self._get().bury.remote(process)
+        self._get().replica_died.remote(process)
 
-    async def _view_past(self, tick: int) -> View:
+    async def _view_past(self, version: int) -> RoutingView:
         async with self._news:
-            await self._news.wait_for(lambda: self.view is not None and self.view.tick > tick)
+            await self._news.wait_for(lambda: self._version > version)
             assert self.view is not None
             return self.view
 
@@ -163,23 +167,23 @@ class DirectorLink:
         seen = 0
         while True:
             try:
-                view: View = await self._get().watch.remote(seen)
+                view: RoutingView = await self._get().watch.remote(seen)
             except Exception as error:  # whatever it was, without a view nothing is routed
                 log.warning("the director cannot be watched: %s", type(error).__name__)
                 self._director = None
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if view.tick != seen:
-                seen = view.tick
+            if view.snapshot.version != seen:
+                seen = view.snapshot.version
                 await self._take(view)
 
-    async def _take(self, view: View) -> None:
+    async def _take(self, view: RoutingView) -> None:
         before = self._ready
         self.view, self._ready = view, view.snapshot.ready()
         self._taken = time.monotonic()
         for shown in view.snapshot.models:
-            if shown.model in self._admission:
-                self._admission[shown.model].replicas = shown.replicas
+            if shown.id in self._admission:
+                self._admission[shown.id].replicas = shown.replicas
         self._must_report.set()
         for model in list(self._left):
             if model not in self._ready:
@@ -217,11 +221,9 @@ class DirectorLink:
                     admission.hear(others.get(model))
 
     def _usage(self) -> ev.Usage:
-        self._sequence += 1
-        version = self.view.snapshot.version if self.view is not None else 0
         uses = {
             model: admission.use()
             for model, admission in self._admission.items()
             if admission.taken or admission.idle_s < 2 * USAGE_PERIOD_S
         }
-        return ev.Usage(self.name, self._sequence, version, uses)
+        return ev.Usage(self.name, self._version, uses)

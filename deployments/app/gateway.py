@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
@@ -14,18 +15,18 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.app.admission import Admission
-from deployments.app.answers import accepted, loading_of, refusal
-from deployments.app.director_client import DirectorAway, DirectorLink
+from deployments.app.answers import not_ready, refusal
+from deployments.app.director_client import DirectorAway, DirectorClient
 from deployments.app.messages import Answer
 from deployments.app.replica import STARTED
 from deployments.ray_patches.by_value import by_value
-from llm_serve.api.loading import Accepted, Loading, Readmit
+from llm_serve.api.gateway import ComeBack, Readmit
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
-from llm_serve.status import ModelStatus, ServerStatus
+from llm_serve.status import Loading, ModelStatus, ServerStatus
 
 log = logging.getLogger("ray.serve")
 COMMENT_PERIOD_S = 3.0
@@ -40,7 +41,7 @@ class HandleGateway:
         self,
         config: Config,
         models: dict[str, DeploymentHandle],
-        link: DirectorLink,
+        link: DirectorClient,
         admission: dict[str, Admission],
         created: int,
     ) -> None:
@@ -55,21 +56,16 @@ class HandleGateway:
 
     def status(self) -> ServerStatus:
         view = self._link.view
-        if view is None:
-            models = tuple(self._model_status(m.id, m.backend, None) for m in self._config.models)
-            return ServerStatus("starting", models, self._created)
-        snapshot = view.snapshot
-        shown = {m.model: m for m in snapshot.models}
-        models = tuple(
-            self._model_status(m.id, m.backend, shown.get(m.id)) for m in self._config.models
-        )
-        target, current = snapshot.switch_target, snapshot.current_model
-        return ServerStatus(snapshot.status, models, self._created, target, current)
+        snapshot = ServerStatus("starting", ()) if view is None else view.snapshot
+        shown = {m.id: m for m in snapshot.models}
+        ids = [model.id for model in self._config.models]
+        models = tuple(self._counted(shown.get(i, ModelStatus(i))) for i in ids)
+        return replace(snapshot, models=models, created=self._created)
 
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
-        tick = -1
+        version = 0
         while True:
-            tick = await self._link.changed(tick)
+            version = await self._link.changed(version)
             yield self.status()
 
     @contextmanager
@@ -114,8 +110,8 @@ class HandleGateway:
         match effect:
             case fx.Admitted():
                 return
-            case fx.Accepted(_, waiting):
-                raise accepted(waiting)
+            case fx.Accepted(loading=loading):
+                raise ComeBack(loading)
             case _:
                 raise refusal(effect, job.model)
 
@@ -139,7 +135,7 @@ class HandleGateway:
                 log.warning("%s failed: %s", job.id, type(error).__name__)
                 # One that cannot be reached for a moment (ActorUnavailableError) may well live.
                 if isinstance(error, ActorDiedError) and error.actor_id is not None:
-                    self._link.bury(error.actor_id)
+                    self._link.replica_died(error.actor_id)
                 raise EngineDied(
                     f"The engine of {job.model} died while it worked on this request; "
                     "send it again."
@@ -154,7 +150,7 @@ class HandleGateway:
         if isinstance(effect, fx.Admitted):
             return None
         if isinstance(effect, fx.Accepted):
-            return loading_of(effect.waiting)
+            return effect.loading
         raise refusal(effect, model_id)
 
     async def unload(self, model_id: str) -> None:
@@ -175,16 +171,10 @@ class HandleGateway:
         """What a request is told whose question the director has left open: as far as this ingress
         knows where the load stands."""
         loading = self._loading(model_id)
-        if hold_s is None:
-            return Accepted(loading)
-        return NotReady(
-            f"{model_id} is not ready yet; try again in {loading.retry_after_s} s.",
-            retry_after_s=loading.retry_after_s,
-            loading=loading.body(),
-        )
+        return ComeBack(loading) if hold_s is None else not_ready(loading)
 
     def _refuse_while_draining(self) -> None:
-        if self._link.view is not None and self._link.view.snapshot.status == "draining":
+        if self._link.view is not None and self._link.view.snapshot.state == "draining":
             raise Conflict("The server is shutting down.")
 
     async def _first(self, model: str, messages: AsyncGenerator[bytes, None]) -> bytes:
@@ -207,38 +197,17 @@ class HandleGateway:
         status = self.status()
         model = status.model(model_id)
         assert model is not None, "the routes let nothing through that is not configured"
-        return Loading(
-            model=model_id,
-            current_model=status.current_model,
-            retry_after_s=2,
-            eta_s=model.eta_s,
-            stage=model.stage,
-            progress=model.progress,
-            position=model.position,
-        )
+        return Loading(model, status.current_model)
 
-    def _model_status(
-        self, model_id: str, backend: str, shown: fx.ModelStatus | None
-    ) -> ModelStatus:
-        admission = self._admission[model_id]
-        view = self._link.view
-        if shown is None or view is None:
-            return ModelStatus(model_id, backend, queued=admission.queued)
-        left = None if shown.eta_s is None else shown.eta_s - self._link.age_s
-        return ModelStatus(
-            id=model_id,
-            backend=backend,
-            state=shown.status,
-            stage=shown.stage if shown.status == "loading" else None,
-            progress=shown.progress if shown.status == "loading" else None,
-            error=shown.last_error,
-            cooldown_s=max(0.0, shown.cooldown_s - self._link.age_s),
+    def _counted(self, model: ModelStatus) -> ModelStatus:
+        """What the scheduler published of a model, as of now and with what all ingresses count."""
+        admission, age_s = self._admission[model.id], self._link.age_s
+        left = None if model.eta_s is None else model.eta_s - age_s
+        return replace(
+            model,
             # What took longer than it ever did ends nobody knows when.
             eta_s=left if left is None or left > 0 else None,
-            position=shown.position,
-            replicas=shown.replicas,
-            pinned=shown.pinned,
-            info=view.infos.get(model_id),
+            cooldown_s=max(0.0, model.cooldown_s - age_s),
             running=admission.running,
             queued=admission.queued,
         )

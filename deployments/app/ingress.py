@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.app.admission import Admission
-from deployments.app.director_client import DirectorLink
+from deployments.app.director_client import DirectorClient
 from deployments.app.gateway import HandleGateway
 from llm_serve.api.app import create_app
 from llm_serve.config import Config
@@ -27,7 +27,7 @@ class Ingress:
         admission = {m.id: Admission(m, config.server.ingress_replicas) for m in config.models}
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
-        link = DirectorLink(context.app_name, name, config, admission)
+        link = DirectorClient(context.app_name, name, config, admission)
         self._gateway = HandleGateway(config, models, link, admission, int(time.time()))
 
     def __serve_build_asgi_app__(self) -> Starlette:

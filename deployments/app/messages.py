@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from deployments.cluster.deaths import NodeMemory
 from llm_serve.progress import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
+from llm_serve.status import ServerStatus
 
 REPORT_PERIOD_S = 2.0
 """A replica repeats its report so often, so that a restarted director knows all again."""
@@ -43,26 +43,23 @@ class ReplicaReport:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What every ingress routes by: the newest snapshot, and what is known of loaded models."""
+class RoutingView:
+    """What every ingress routes by and shows: the newest snapshot."""
 
-    snapshot: fx.Snapshot
-    infos: Mapping[str, ModelInfo] = field(default_factory=dict)
-    tick: int = 0
-    """Grows with every change of either."""
+    snapshot: ServerStatus
     age_s: float = 0.0
     """How old the snapshot's seconds are, where the view is given out."""
 
 
-Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Conflict | fx.Expired | fx.Done
+Answer = fx.Admitted | fx.Accepted | fx.Failed | fx.Declined | fx.Expired | fx.Done
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The director's answer to a question, and the tick of the view in which it is true."""
+class DirectorReply:
+    """The director's answer to a question, and the version of the snapshot in which it is true."""
 
     answer: Answer
-    tick: int
+    version: int
 
 
 Grants = dict[str, tuple[int, int]]

@@ -41,7 +41,7 @@ STARTED = b""
 """The first message of every request: from here on it is work in flight, which no switch ends."""
 
 
-class Model:
+class Replica:
     """Loads once the director says so, in the background: a failed load is a report and not a crash
     loop.
 

@@ -7,16 +7,22 @@ from collections.abc import Mapping
 
 from llm_serve.config import Config, ModelConfig
 from llm_serve.models.footprint import estimate
-from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.progress import ModelInfo
+from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 
 _DRAIN_SLACK_S = 30.0
 """Above Ray's own graceful shutdown timeout, which is above the inference timeout."""
 
 
 def scheduler_for(
-    config: Config, bins: Mapping[str, int], known: Mapping[str, Known], first_version: int
+    config: Config,
+    bins: Mapping[str, int],
+    known: Mapping[str, Measurement],
+    infos: Mapping[str, ModelInfo],
+    counts_from: int,
 ) -> Scheduler:
-    """The scheduler of a server; `bins` from `nodes.capacity`, `known` from earlier loads."""
+    """The scheduler of a server. `bins` come from `nodes.capacity`, what is `known` and the `infos`
+    from earlier loads; numbers begin at `counts_from`."""
     residency = config.residency
     return Scheduler(
         [_spec(model) for model in config.models],
@@ -31,7 +37,8 @@ def scheduler_for(
             drain_timeout_s=config.server.inference_timeout_s + _DRAIN_SLACK_S,
         ),
         known=known,
-        first_version=first_version,
+        infos=infos,
+        counts_from=counts_from,
     )
 
 

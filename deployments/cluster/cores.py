@@ -70,7 +70,7 @@ def settle() -> None:
                 _settle(process, place)
 
 
-class Place(NamedTuple):
+class CpuPlace(NamedTuple):
     """Where a process may run, and how."""
 
     cores: frozenset[int]
@@ -78,7 +78,7 @@ class Place(NamedTuple):
 
     def take(self, process: psutil.Process) -> None:
         """Moves every thread of the process."""
-        now = Place(
+        now = CpuPlace(
             frozenset(os.sched_getaffinity(process.pid)), os.sched_getscheduler(process.pid)
         )
         for thread in process.threads() if now != self else ():
@@ -87,15 +87,15 @@ class Place(NamedTuple):
                 os.sched_setscheduler(thread.id, self.policy, os.sched_param(0))
 
 
-def beside(bound: frozenset[int], allowed: frozenset[int]) -> Place:
+def beside(bound: frozenset[int], allowed: frozenset[int]) -> CpuPlace:
     """Where everything else may run when an engine has bound threads to the cores `bound`."""
     left = allowed - bound
     if not bound or len(left) < _SHARE_LEFT * len(allowed):
-        return Place(allowed, os.SCHED_OTHER)
-    return Place(left, os.SCHED_BATCH)
+        return CpuPlace(allowed, os.SCHED_OTHER)
+    return CpuPlace(left, os.SCHED_BATCH)
 
 
-def _settle(process: psutil.Process, place: Place) -> None:
+def _settle(process: psutil.Process, place: CpuPlace) -> None:
     control = is_control_plane(process)
     if control and process.nice() != NICENESS:
         for thread in process.threads():

@@ -3,9 +3,9 @@
 - `app`: the routes, as a Starlette application; `middleware`: what holds for all of them.
 - `parsing/`: from the bytes of a body to a request for a replica.
 - `schemas/`: the types of bodies and answers, and the table of routes.
-- `gateway`: the seam to what runs the models; `loading`: what it says of one that is not ready.
+- `gateway`: the seam to what runs the models.
 - `hold_policy`: how long a request may wait for its model.
-- `responses`: what is answered, whole or streamed; `events`: the stream of what changes.
+- `responses`: what is answered, whole or streamed; `status_stream`: the stream of what changes.
 - `views`: what `/healthz` and `/v1/models` show.
 
 Nothing here imports Ray or an engine. The answers themselves are written by the replica, in

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_serve.api import views
-from llm_serve.api.events import EventStream
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import AccessControl, RequestIds
@@ -30,6 +29,7 @@ from llm_serve.api.responses import (
 )
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
+from llm_serve.api.status_stream import EventStream
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config
 from llm_serve.errors import NoRoute, RequestTimeout, ServeError, WrongMethod

@@ -6,9 +6,20 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from llm_serve.api.loading import Loading
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.status import ServerStatus
+from llm_serve.status import Loading, ServerStatus
+
+
+class ComeBack(Exception):
+    """The answer is 202: the model is on its way, and the client is asked to come back."""
+
+    def __init__(self, loading: Loading) -> None:
+        super().__init__(loading.model.id)
+        self.loading = loading
+
+
+class Readmit(Exception):
+    """The model began to leave before the request started: it asks for admission again."""
 
 
 class Gateway(Protocol):
@@ -19,7 +30,7 @@ class Gateway(Protocol):
     while it runs where it does not wait. It raises QueueFull where there is none.
 
     `admit` returns at once for a ready model. Else it waits up to `hold_s`, yielding where the load
-    stands now and then; without `hold_s` it raises Accepted. It raises LoadFailed, Conflict, and
+    stands now and then; without `hold_s` it raises ComeBack. It raises LoadFailed, Conflict, and
     NotReady when `hold_s` is over; closing it gives the wait up.
 
     `generate` yields the encoded messages of `llm_serve.generation.execution.execute`, a large

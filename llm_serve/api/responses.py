@@ -12,11 +12,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from llm_serve.api.gateway import Gateway
+from llm_serve.api.gateway import ComeBack, Gateway, Readmit
 from llm_serve.api.hold_policy import Hold
-from llm_serve.api.loading import Accepted, Loading, Readmit
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
 from llm_serve.generation.request import GenerationRequest
+from llm_serve.status import Loading
 from llm_serve.wire import error_body, error_frame, to_json
 
 log = logging.getLogger("llm_serve.api")
@@ -84,8 +84,8 @@ class GenerationResponse(Response):
         whole: Response | None = None
         try:
             whole = await self._run(send)
-        except Accepted as accepted:
-            whole = loading_response(accepted.loading, self._more)
+        except ComeBack as sent_away:
+            whole = loading_response(sent_away.loading, self._more)
         except ServeError as error:
             whole = await self._fail(error, send)
         except Exception:

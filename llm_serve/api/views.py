@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from llm_serve.backends import CAPABILITIES, UNTRIED
@@ -40,20 +40,11 @@ def health(config: Config, status: ServerStatus) -> dict[str, Any]:
 def event(config: Config, before: ServerStatus | None, now: ServerStatus) -> dict[str, Any] | None:
     """What `GET /v1/events` says of a change: the server, and each model that changed; or None."""
     known = {} if before is None else {m.id: m for m in before.models}
-    changed = [
-        one_model(config, now, m.id) for m in now.models if _still(known.get(m.id)) != _still(m)
-    ]
+    changed = [one_model(config, now, m.id) for m in now.models if known.get(m.id) != m]
     server = health(config, now)
     if not changed and before is not None and before.state == now.state:
         return None
     return {"object": "event", "server": server, "models": changed}
-
-
-def _still(model: ModelStatus | None) -> ModelStatus | None:
-    """A model without what merely passes with time."""
-    if model is None:
-        return None
-    return replace(model, running=0, queued=0, eta_s=None, cooldown_s=0.0)
 
 
 def model_list(config: Config, status: ServerStatus) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def one_model(config: Config, status: ServerStatus, model_id: str) -> dict[str, 
 
 
 def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str, Any]:
-    now = status.model(model.id) or ModelStatus(model.id, model.backend)
+    now = status.model(model.id) or ModelStatus(model.id)
     view: dict[str, Any] = {
         "id": model.id,
         "object": "model",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llm_serve.config import ModelConfig
 from llm_serve.models.cache import cache_root
-from llm_serve.residency import Known
+from llm_serve.residency import Measurement
 
 _SETTINGS = {
     *("id", "backend", "source", "engine", "max_running", "num_gpus", "env", "adapters"),
@@ -24,14 +24,14 @@ class Measurements:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file or cache_root() / "measured.json"
 
-    def known(self, models: Iterable[ModelConfig]) -> dict[str, Known]:
+    def known(self, models: Iterable[ModelConfig]) -> dict[str, Measurement]:
         """What is known of each model that was loaded here before with the same settings."""
         kept = self._read()
         found = {}
         for model in models:
             entry = kept.get(_key(model))
             if entry is not None:
-                found[model.id] = Known(int(entry["footprint"]), float(entry["load_s"]))
+                found[model.id] = Measurement(int(entry["footprint"]), float(entry["load_s"]))
         return found
 
     def keep(self, model: ModelConfig, footprint: int, load_s: float) -> None:

@@ -1,82 +1,26 @@
-"""What the scheduler wants done, and the one picture of the world that it publishes.
+"""What the scheduler wants done.
 
-A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Conflict`, `Expired`, `Done`, or its
+A ticket gets exactly one of `Admitted`, `Accepted`, `Failed`, `Declined`, `Expired`, `Done`, or its
 client left (rule 3).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-Status = Literal["unloaded", "queued", "loading", "ready", "draining", "failed"]
-ServerStatus = Literal["starting", "ok", "switching", "degraded", "draining"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """One model for `/v1/models`.
-
-    `position` is 0 while it loads, 1 for the next in line, None when nobody waits. `progress` is
-    the fraction of `stage`. `eta_s` and `cooldown_s` count from the publication, in seconds, and
-    alone do not cause a new one.
-    """
-
-    model: str
-    status: Status
-    replicas: int = 0
-    position: int | None = None
-    stage: str | None = None
-    progress: float | None = None
-    last_error: str | None = None
-    pinned: bool = False
-    eta_s: float | None = field(default=None, compare=False)
-    cooldown_s: float = field(default=0.0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What every ingress routes by and shows. `version` grows with every publication."""
-
-    version: int = field(compare=False)
-    status: ServerStatus
-    switch_in_progress: bool
-    switch_target: str | None
-    current_model: str | None
-    """The ready model that came up last."""
-    models: tuple[ModelStatus, ...]
-
-    def ready(self) -> frozenset[str]:
-        """The models to which requests may be sent without asking (rule 8)."""
-        return frozenset(m.model for m in self.models if m.status == "ready")
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a client that waits is told: the body of the 202."""
-
-    model: str
-    status: Status
-    position: int | None
-    stage: str | None
-    progress: float | None
-    eta_s: float | None
-    retry_after_s: int
-    current_model: str | None
+from llm_serve.status import Loading, ServerStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """How many replicas the model may have: Ray keeps it between 1 and this, or at 0.
 
-    `bins` says where each granted replica was counted. `generation` grows with every target of
-    this model; `Running` echoes it.
+    `generation` grows with every target of this model; `Running` echoes it.
     """
 
     model: str
     replicas: int
     generation: int
-    bins: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +51,6 @@ class Kill:
     """The drain timeout passed and processes are still there: end them, then say `Running`."""
 
     model: str
-    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +67,7 @@ class Accepted:
     """202: the model is on its way; the client counts as waiting until it should be back."""
 
     ticket: str
-    waiting: Waiting
+    loading: Loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +81,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class Declined:
     """409: shutting down, too many switches in line, or an operator stands against it."""
 
     ticket: str
@@ -148,10 +91,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """503: held as long as it wanted to be; `waiting` says where it stands."""
+    """503: held as long as it wanted to be; `loading` says where that stands."""
 
     ticket: str
-    waiting: Waiting
+    loading: Loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +118,7 @@ class Measured:
 class Publish:
     """Every ingress gets this snapshot and acknowledges its version in `Usage.acked`."""
 
-    snapshot: Snapshot
+    snapshot: ServerStatus
 
 
 Effect = (
@@ -187,7 +130,7 @@ Effect = (
     | Admitted
     | Accepted
     | Failed
-    | Conflict
+    | Declined
     | Expired
     | Done
     | Measured

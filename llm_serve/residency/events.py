@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from llm_serve.progress import ModelInfo
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -47,13 +49,12 @@ class Use:
 class Usage:
     """The periodic report of one ingress.
 
-    `sequence` grows with every report of that ingress. `acked` is the snapshot version that it
+    `acked` is the snapshot version that it
     routes by: it has stopped sending to every model that is not ready in there. `uses` names the
     models with work in flight or with any use since the last report; the others have none.
     """
 
     ingress: str
-    sequence: int
     acked: int
     uses: Mapping[str, Use] = field(default_factory=dict)
 
@@ -91,17 +92,19 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """A replica answers. `footprint` bytes were measured; `bins` is where Ray really put it."""
+    """A replica answers. `footprint` bytes were measured; `bins` is where Ray really put it, `info`
+    what clients are shown of the loaded model."""
 
     model: str
     replica: str
     footprint: int
     load_s: float
     bins: tuple[str, ...] | None = None
+    info: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LoadFailed:
+class Unusable:
     """A replica could not load, or its engine ended after it had.
 
     Its process may live on until Ray ends it."""
@@ -152,6 +155,7 @@ class Observed:
     footprint: int | None = None
     load_s: float | None = None
     bins: tuple[str, ...] | None = None
+    info: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,18 +180,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """An operator wants the model gone. Refused for a pinned one."""
+    """An operator wants the model gone. Declined for a pinned one."""
 
     ticket: str
     model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """From now on the model stays (it is loaded if need be), or no longer does."""
-
-    model: str
-    pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +204,7 @@ Event = (
     | Asks
     | Progress
     | Up
-    | LoadFailed
+    | Unusable
     | Died
     | Doubted
     | Running
@@ -217,7 +213,6 @@ Event = (
     | Capacity
     | Load
     | Unload
-    | Pin
     | Tick
     | Shutdown
 )

@@ -26,8 +26,7 @@ class Lifecycle:
 
     def target(self, model: Model, replicas: int) -> None:
         model.generation += 1
-        name, bins = model.spec.model, tuple(s.bins for s in model.shares)
-        self._emit(Target(name, replicas, model.generation, bins if replicas else ()))
+        self._emit(Target(model.spec.model, replicas, model.generation))
 
     def load(self, model: Model, bins: tuple[str, ...], now: float) -> None:
         """UNLOADED -> LOADING: the share is taken before anything starts (rule 1)."""
@@ -43,7 +42,7 @@ class Lifecycle:
         model.last_error = None
         model.cooldown_until = 0.0
         model.ready_at = model.last_used = now
-        model.claimed = model.wanted = False
+        model.used_since_ready = model.wanted = False
         self._enter(model, Phase.READY, now)
         self._emit(Measured(model.spec.model, model.footprint, model.load_s))
         self._waiters.admit(model, self.version + 1, now)
@@ -75,7 +74,7 @@ class Lifecycle:
     def gone(self, model: Model, now: float) -> None:
         """LEAVING -> UNLOADED: the share is free."""
         for replica in model.replicas:
-            model.bury(replica)
+            model.replica_died(replica)
         model.shares = []
         model.displaced = 0
         model.drain_s = now - model.phase_at
@@ -131,7 +130,7 @@ class Lifecycle:
         """UNLOADED -> `phase`: it runs although nobody here granted it (rule 9)."""
         model.shares = [budget.share_of(model, bins, self.capacity)]
         model.ready_at = model.last_used = model.progress_at = now
-        model.claimed = True
+        model.used_since_ready = True
         self._enter(model, phase, now)
 
     def attach(self, model: Model, replica: str, bins: tuple[str, ...] | None) -> Share:

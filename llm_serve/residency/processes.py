@@ -16,7 +16,7 @@ from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Applicant, Model, Phase, Share
 from llm_serve.residency.waiters import Emit
 
-ReplicaEvent = ev.Asks | ev.Progress | ev.Up | ev.LoadFailed | ev.Died | ev.Doubted | ev.Observed
+ReplicaEvent = ev.Asks | ev.Progress | ev.Up | ev.Unusable | ev.Died | ev.Doubted | ev.Observed
 _FOUND_AS = {"draining": Phase.LEAVING, "loading": Phase.LOADING, "ready": Phase.READY}
 _ORDER = list(_FOUND_AS.values())
 DISPLACE_AFTER_S = 3.0
@@ -91,7 +91,7 @@ class Processes:
 
     def _displace(self, model: Model, share: Share, replica: str, now: float) -> None:
         model.displaced += 1
-        model.bury(replica)
+        model.replica_died(replica)
         if model.displaced >= DISPLACED_MOST:
             model.displaced = 0
             reason = (
@@ -104,9 +104,7 @@ class Processes:
 
     # -- loads and their ends ------------------------------------------------------------------
 
-    def _reports(
-        self, model: Model, event: ev.Progress | ev.Up | ev.LoadFailed, now: float
-    ) -> None:
+    def _reports(self, model: Model, event: ev.Progress | ev.Up | ev.Unusable, now: float) -> None:
         life, bins = self._life, getattr(event, "bins", None)
         if model.phase is Phase.UNLOADED:  # rule 9: it runs, so it counts
             bins = budget.known(model, bins, life.capacity) or budget.emptiest(
@@ -118,8 +116,10 @@ class Processes:
             s.replica for s in model.shares
         )
         model.applicants.pop(event.replica, None)
-        if isinstance(event, ev.Up) and event.footprint:
-            self._measured(model, event.footprint)
+        if isinstance(event, ev.Up):
+            model.info = event.info or model.info
+            if event.footprint:
+                self._measured(model, event.footprint)
         share = life.attach(model, event.replica, bins)
         model.shedding += surplus and not model.leaving
         match event:
@@ -137,7 +137,7 @@ class Processes:
                     model.stage, model.fraction, model.progress_at = stage, fraction, now
                 if event.estimate is not None and not model.measured:
                     self._estimated(model, event.estimate, now)
-            case ev.LoadFailed(reason=reason) if not share.broken:
+            case ev.Unusable(reason=reason) if not share.broken:
                 share.broken = True
                 if not share.up and model.phase in (Phase.LOADING, Phase.READY):
                     self._lost(model, share, reason, now)
@@ -175,7 +175,7 @@ class Processes:
         share = model.share_of(replica)
         was_up = share is not None and (share.up or share.doubted)
         broken = share is not None and share.broken
-        model.bury(replica)
+        model.replica_died(replica)
         if share is None or model.phase in (Phase.LEAVING, Phase.UNLOADED):
             return
         if model.phase is Phase.REVOKING:
@@ -217,6 +217,7 @@ class Processes:
             self._measured(model, event.footprint)
         if event.load_s is not None:
             model.load_s = event.load_s
+        model.info = event.info or model.info
         models = self._models.values()
         capacity = self._life.capacity
         bins = budget.known(model, event.bins, capacity) or budget.emptiest(model, models, capacity)

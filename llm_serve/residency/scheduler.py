@@ -9,36 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from llm_serve.progress import ModelInfo
 from llm_serve.residency import events as ev
 from llm_serve.residency import view
+from llm_serve.residency.deadlines import Deadlines
 from llm_serve.residency.effects import (
     Admitted,
-    Conflict,
+    Declined,
     Done,
     Effect,
     Failed,
     Forgotten,
-    Kill,
     Publish,
-    Snapshot,
 )
-from llm_serve.residency.fleet import Fleet
+from llm_serve.residency.ingresses import Ingresses
 from llm_serve.residency.lifecycle import Lifecycle
 from llm_serve.residency.plan import budget, replicas, turns
 from llm_serve.residency.plan.policy import Knobs, Strategy, Turns
 from llm_serve.residency.processes import Processes, ReplicaEvent
-from llm_serve.residency.state import Known, Model, ModelSpec, Phase, Ticket
+from llm_serve.residency.state import Measurement, Model, ModelSpec, Phase, Ticket
 from llm_serve.residency.waiters import Waiters
-
-UP_OR_COMING = (Phase.READY, Phase.LOADING)
+from llm_serve.status import ServerStatus
 
 
 class Scheduler:
     """Decides which models are resident.
 
     `capacity`: bytes that models may use, by bin. `known`: what `Measured` effects said in an
-    earlier life. `first_version` must be above every version of that life. Until `Recovered` it
-    only listens (rule 9).
+    earlier life, `infos` what its models were shown with. Versions and generations count from
+    `counts_from`, which must be above those of that life. Until `Recovered` it only listens (rule
+    9).
     """
 
     def __init__(
@@ -48,23 +48,27 @@ class Scheduler:
         knobs: Knobs | None = None,
         *,
         strategy: Strategy | None = None,
-        known: Mapping[str, Known] | None = None,
-        first_version: int = 1,
+        known: Mapping[str, Measurement] | None = None,
+        infos: Mapping[str, ModelInfo] | None = None,
+        counts_from: int = 1,
     ) -> None:
         self.knobs = knobs or Knobs()
         self.strategy: Strategy = strategy or Turns(self.knobs)
         self.models: dict[str, Model] = {}
+        self._counts_from = counts_from
         for spec in models:
             measured = (known or {}).get(spec.model)
-            was = measured or Known(spec.footprint, spec.load_s)
+            was = measured or Measurement(spec.footprint, spec.load_s)
             size = max(was.footprint, spec.declared)
-            self.models[spec.model] = Model(spec, size, was.load_s, spec.pinned, bool(measured))
+            model = self.models[spec.model] = self._model(spec, size, was.load_s)
+            model.measured = measured is not None
+            model.info = (infos or {}).get(spec.model)
         self._effects: list[Effect] = []
-        self.fleet = Fleet()
+        self.ingresses = Ingresses()
         self.waiters = Waiters(self.knobs, self._effects.append)
         self.lifecycle = Lifecycle(self.knobs, self.waiters, self._effects.append)
         self.lifecycle.capacity = dict(capacity)
-        self.lifecycle.version = first_version - 2
+        self.lifecycle.version = counts_from - 2
         self._processes = Processes(
             self.models,
             self.knobs,
@@ -72,14 +76,19 @@ class Scheduler:
             self._effects.append,
             lambda name: self._starting.discard(name),
         )
+        self._deadlines = Deadlines(
+            self.knobs, self.lifecycle, self._processes, self._effects.append
+        )
         self._starting = {s.spec.model for s in self.models.values() if s.spec.preload or s.pinned}
         self._recovered = False
         self._stopping = False
         self._now = 0.0
-        self._hears_all_from = 0.0
+        self._acks_trusted_from = 0.0
         self.snapshot = self._picture()
         self.lifecycle.version += 1
-        self._first_version = first_version
+
+    def _model(self, spec: ModelSpec, footprint: int, load_s: float | None) -> Model:
+        return Model(spec, footprint, load_s, generation=self._counts_from - 1)
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
         """Takes one event in and returns what is to be done, in this order.
@@ -110,7 +119,7 @@ class Scheduler:
                 ev.Asks()
                 | ev.Progress()
                 | ev.Up()
-                | ev.LoadFailed()
+                | ev.Unusable()
                 | ev.Died()
                 | ev.Doubted()
                 | ev.Observed()
@@ -133,9 +142,6 @@ class Scheduler:
                     self.models[event.model].wanted = True
             case ev.Unload():
                 self._unload(event, now)
-            case ev.Pin(name, pinned):
-                if name in self.models:
-                    self.models[name].pinned = pinned
             case ev.Shutdown():
                 self._stopping = True
                 for model in self.models.values():
@@ -149,7 +155,7 @@ class Scheduler:
         if event.ticket in self.waiters:
             return
         if event.ingress:
-            self.fleet.hear(event.ingress, now)
+            self.ingresses.hear(event.ingress, now)
         if model is None or model.stranger:
             self._effects.append(
                 Failed(event.ticket, event.model, "no such model is configured", 60)
@@ -160,7 +166,7 @@ class Scheduler:
             return
         if model.phase is Phase.READY:
             model.last_used = now
-            model.claimed = True
+            model.used_since_ready = True
             self._effects.append(Admitted(event.ticket, event.model, self.snapshot.version))
             return
         if model.phase is not Phase.LOADING and model.cooldown_until > now:
@@ -179,26 +185,26 @@ class Scheduler:
         )
 
     def _refuse(self, event: ev.Request | ev.Unload, reason: str) -> None:
-        self._effects.append(Conflict(event.ticket, event.model, reason))
+        self._effects.append(Declined(event.ticket, event.model, reason))
 
     def _usage(self, event: ev.Usage, now: float) -> None:
-        names = self.fleet.report(event, now)
-        for name, use in event.uses.items() if names is not None else ():
+        names = self.ingresses.report(event, now)
+        for name, use in event.uses.items():
             model = self.models.get(name)
             if model is not None and now - use.idle_s >= model.ready_at:
                 model.last_used = max(model.last_used, now - use.idle_s)
-                model.claimed = True
-        self._count(names or frozenset(), now)
+                model.used_since_ready = True
+        self._count(names, now)
 
     def _count(self, names: Iterable[str], now: float) -> None:
         for model in (self.models[n] for n in names if n in self.models):
-            model.in_flight, model.queued = self.fleet.counts(model.spec.model)
+            model.in_flight, model.queued = self.ingresses.counts(model.spec.model)
             if model.in_flight:
                 model.last_used = now
 
     def _forget(self, ingress: str, now: float) -> None:
         """An ingress is gone: so are its clients, and what it had in flight (rules 3, 7)."""
-        self._count(self.fleet.remove(ingress), now)
+        self._count(self.ingresses.remove(ingress), now)
         self.waiters.leave_with(ingress)
         self._effects.append(Forgotten(ingress))
 
@@ -208,8 +214,8 @@ class Scheduler:
             return
         model = self.models.get(event.model)
         if model is None and isinstance(event, ev.Observed):
-            model = Model(ModelSpec(event.model, 0), 0, None, pinned=False, stranger=True)
-            self.models[event.model] = model
+            model = self.models[event.model] = self._model(ModelSpec(event.model, 0), 0, None)
+            model.stranger = True
             event = replace(event, state="draining")
         if model is not None and event.replica not in model.dead:
             self._processes.heard(model, event, now)
@@ -229,7 +235,7 @@ class Scheduler:
         self._recovered = True
         if any(m.shares for m in self.models.values()):
             # Ingresses of the earlier life may still send and have not reported here yet.
-            self._hears_all_from = now + self.knobs.ingress_timeout_s
+            self._acks_trusted_from = now + self.knobs.ingress_timeout_s
         for model in self.models.values():
             if model.phase is Phase.UNLOADED:
                 model.wanted = model.wanted or model.spec.preload
@@ -254,56 +260,20 @@ class Scheduler:
     # -- what follows from time and state ----------------------------------------------------
 
     def _settle(self, now: float) -> None:
-        for ingress in self.fleet.silent(now, self.knobs.ingress_timeout_s):
+        for ingress in self.ingresses.silent(now, self.knobs.ingress_timeout_s):
             self._forget(ingress, now)
         models = list(self.models.values())
         for model in models:
-            self._watch(model, now)
+            self._deadlines.meet(model, self._recovered and not self._stopping, now)
         if self._recovered and not self._stopping:
             self._take_turns(models, now)
             for model in models:
                 self._processes.let_in(model, now)
         for model in models:
-            if model.phase is Phase.REVOKING and self._told(model, now):
+            if model.phase is Phase.REVOKING and self._all_acknowledged(model, now):
                 self.lifecycle.leave(model, now)
         self._publish()
         self.waiters.answer(models, self._queue(), now)
-
-    def _watch(self, model: Model, now: float) -> None:
-        """The deadlines of one model."""
-        knobs = self.knobs
-        if model.phase is Phase.LOADING and now - model.progress_at > knobs.load_stall_s:
-            self._processes.fail(
-                model, f"no progress for {knobs.load_stall_s:.0f} s (load_stall_s)", now
-            )
-        if model.phase is Phase.LOADING and not model.replicas:
-            lost = any(b not in self.lifecycle.capacity for s in model.shares for b in s.bins)
-            if lost:  # Ray would wait for a node that is gone; its turn comes again elsewhere
-                self.lifecycle.leave(model, now)
-        if model.phase is Phase.READY and now - model.phase_at > knobs.stable_s:
-            model.failures = 0
-        overdue = now - model.phase_at > knobs.drain_timeout_s
-        if model.phase is Phase.LEAVING and overdue and not model.killed:
-            model.killed = True
-            self._effects.append(Kill(model.spec.model, model.generation))
-        if model.pinned and model.phase not in UP_OR_COMING and model.cooldown_until <= now:
-            model.wanted = self._recovered and not self._stopping
-        if model.phase is Phase.READY or not model.demand(now):
-            model.since = model.reserved = None
-        elif model.since is None:
-            model.since = now
-        keep_alive_s = model.spec.keep_alive_s
-        keep_alive_s = knobs.keep_alive_s if keep_alive_s is None else keep_alive_s
-        if (
-            model.phase is Phase.READY
-            and keep_alive_s is not None
-            and not model.pinned
-            and not model.in_flight
-            and not model.demand(now)
-            and now - model.last_used >= keep_alive_s
-            and now > model.phase_at
-        ):
-            self.lifecycle.revoke(model, "idle", now)
 
     def _take_turns(self, models: list[Model], now: float) -> None:
         """Starts whose turn it is and asks others to leave (rules 1, 5, 7)."""
@@ -339,11 +309,11 @@ class Scheduler:
                 if not others and (untouched or model.demand(now)):
                     self.lifecycle.rescind(model, now)
 
-    def _told(self, model: Model, now: float) -> bool:
+    def _all_acknowledged(self, model: Model, now: float) -> bool:
         """Rule 8: whether no ingress sends to the model any more."""
         if now - model.phase_at >= self.knobs.ack_timeout_s:
             return True
-        return now >= self._hears_all_from and self.fleet.acknowledged(model.revoked_version)
+        return now >= self._acks_trusted_from and self.ingresses.acknowledged(model.revoked_version)
 
     def _queue(self) -> list[Model]:
         waiting = (m for m in self.models.values() if m.queued_for_load(self._now))
@@ -352,12 +322,12 @@ class Scheduler:
     def _publish(self) -> None:
         """A new version whenever anything but the passing of time changed."""
         picture = self._picture()
-        if picture != self.snapshot or self.snapshot.version < self._first_version:
+        if picture != self.snapshot or self.snapshot.version < self._counts_from:
             self.lifecycle.version = picture.version
             self.snapshot = picture
             self._effects.append(Publish(picture))
 
-    def _picture(self) -> Snapshot:
+    def _picture(self) -> ServerStatus:
         return view.snapshot(
             self.lifecycle.version + 1,
             list(self.models.values()),

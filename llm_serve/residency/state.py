@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+from llm_serve.progress import ModelInfo
+
 Revoked = Literal["turn", "idle", "told"]
 """Why a model was asked to leave: another one's turn, keep-alive, or no way around it."""
 
@@ -57,7 +59,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Measurement:
     """What was measured in an earlier life of the server."""
 
     footprint: int
@@ -108,7 +110,6 @@ class Model:
     spec: ModelSpec
     footprint: int
     load_s: float | None
-    pinned: bool
     measured: bool = False
     """Whether `footprint` was measured; an estimate changes it no more."""
     phase: Phase = Phase.UNLOADED
@@ -141,12 +142,14 @@ class Model:
     """When it finds room at the latest, while it waits for its turn; infinity: nobody knows."""
     drain_s: float | None = None
     """What its last drain took."""
+    info: ModelInfo | None = None
+    """What its last load found out, for clients; the scheduler only passes it on."""
 
     ready_at: float = 0.0
     last_used: float = 0.0
     in_flight: int = 0
     queued: int = 0
-    claimed: bool = False
+    used_since_ready: bool = False
     """Used since it came up."""
     revoked_version: int = 0
     revoked: Revoked = "turn"
@@ -179,6 +182,10 @@ class Model:
         )
 
     @property
+    def pinned(self) -> bool:
+        return self.spec.pinned
+
+    @property
     def leaving(self) -> bool:
         return self.phase in (Phase.REVOKING, Phase.LEAVING)
 
@@ -199,7 +206,7 @@ class Model:
         self.shares.remove(share)
         self.shares.append(share)
 
-    def bury(self, replica: str) -> None:
+    def replica_died(self, replica: str) -> None:
         """Remembers that `replica` is gone."""
         for share in self.shares:
             if share.replica == replica:

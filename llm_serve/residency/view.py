@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from llm_serve.residency.effects import ModelStatus, ServerStatus, Snapshot, Status, Waiting
+from llm_serve.progress import ModelInfo
 from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Phase
+from llm_serve.status import Loading, ModelState, ModelStatus, ServerState, ServerStatus
 
 
-def status_of(model: Model, now: float) -> Status:
+def state_of(model: Model, now: float) -> ModelState:
     if model.phase is Phase.LOADING:
         return "loading"
     if model.phase is Phase.READY:
@@ -43,22 +44,14 @@ def current_model(models: Iterable[Model]) -> str | None:
     return max(ready, key=lambda m: (m.ready_at, m.generation)).spec.model if ready else None
 
 
-def waiting(
+def loading(
     model: Model, models: Iterable[Model], queue: list[Model], now: float, knobs: Knobs
-) -> Waiting:
+) -> Loading:
     """What to tell a client that waits for `model`; `queue` is the line, the next one first."""
-    eta = eta_s(model, now)
+    status = model_status(model, queue, now)
+    eta = status.eta_s
     retry_after = 2.0 if eta is None else min(max(eta, 1.0), knobs.max_retry_after_s)
-    return Waiting(
-        model=model.spec.model,
-        status=status_of(model, now),
-        position=position(model, queue),
-        stage=model.stage,
-        progress=model.fraction,
-        eta_s=eta,
-        retry_after_s=max(1, math.ceil(retry_after)),
-        current_model=current_model(models),
-    )
+    return Loading(status, current_model(models), max(1, math.ceil(retry_after)))
 
 
 def position(model: Model, queue: list[Model]) -> int | None:
@@ -68,34 +61,37 @@ def position(model: Model, queue: list[Model]) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _plain(model: str, status: Status, replicas: int, pinned: bool) -> ModelStatus:
-    return ModelStatus(model, status, replicas, pinned=pinned)
+def _plain(
+    model: str, state: ModelState, replicas: int, pinned: bool, info: ModelInfo | None
+) -> ModelStatus:
+    return ModelStatus(model, state, replicas, pinned=pinned, info=info)
 
 
 def model_status(model: Model, queue: list[Model], now: float) -> ModelStatus:
     if model.last_error is None and not model.queued_for_load(now):
         if model.phase is Phase.UNLOADED and not model.demand(now):
-            return _plain(model.spec.model, "unloaded", 0, model.pinned)
+            return _plain(model.spec.model, "unloaded", 0, model.pinned, model.info)
         if model.phase is Phase.READY:
-            return _plain(model.spec.model, "ready", model.up, model.pinned)
+            return _plain(model.spec.model, "ready", model.up, model.pinned, model.info)
     waits = model in queue or model.phase is Phase.LOADING
     return ModelStatus(
-        model=model.spec.model,
-        status=status_of(model, now),
+        id=model.spec.model,
+        state=state_of(model, now),
         replicas=model.up,
         position=position(model, queue),
         stage=model.stage,
         progress=model.fraction,
-        last_error=model.last_error,
+        error=model.last_error,
         pinned=model.pinned,
+        info=model.info,
         eta_s=eta_s(model, now) if waits else None,
         cooldown_s=max(0.0, model.cooldown_until - now),
     )
 
 
-def server_status(
+def server_state(
     models: Sequence[Model], starting: bool, stopping: bool, switching: bool, now: float
-) -> ServerStatus:
+) -> ServerState:
     """Degraded: a model cools down after a failure, or one that should be up is not (rule 6)."""
     if stopping:
         return "draining"
@@ -116,16 +112,14 @@ def snapshot(
     starting: bool,
     stopping: bool,
     now: float,
-) -> Snapshot:
+) -> ServerStatus:
     """The picture for every ingress."""
     loading = [m for m in models if m.phase is Phase.LOADING]
     target = min(loading, key=lambda m: m.generation) if loading else (queue[0] if queue else None)
-    switching = target is not None
-    return Snapshot(
-        version=version,
-        status=server_status(models, starting, stopping, switching, now),
-        switch_in_progress=switching,
+    return ServerStatus(
+        state=server_state(models, starting, stopping, target is not None, now),
+        models=tuple(model_status(m, queue, now) for m in models),
         switch_target=target.spec.model if target else None,
         current_model=current_model(models),
-        models=tuple(model_status(m, queue, now) for m in models),
+        version=version,
     )

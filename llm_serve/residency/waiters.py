@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from llm_serve.residency import view
-from llm_serve.residency.effects import Accepted, Admitted, Conflict, Effect, Expired, Failed
+from llm_serve.residency.effects import Accepted, Admitted, Declined, Effect, Expired, Failed
 from llm_serve.residency.plan.policy import Knobs
 from llm_serve.residency.state import Model, Ticket
 
@@ -44,7 +44,7 @@ class Waiters:
         """The model is ready: everyone goes on."""
         if model.tickets:
             model.last_used = now
-            model.claimed = True
+            model.used_since_ready = True
         for name in self._drop(model):
             self._emit(Admitted(name, model.spec.model, version))
 
@@ -58,7 +58,7 @@ class Waiters:
         """An operator ended the wait."""
         model.lease_until = 0.0
         for name in self._drop(model):
-            self._emit(Conflict(name, model.spec.model, reason))
+            self._emit(Declined(name, model.spec.model, reason))
 
     def answer(self, models: Sequence[Model], queue: list[Model], now: float) -> None:
         """Sends away those that do not want to be held, or no longer."""
@@ -66,7 +66,7 @@ class Waiters:
             due = [(n, t.held) for n, t in model.tickets.items() if t.until <= now]
             if not due:
                 continue
-            told = view.waiting(model, models, queue, now, self._knobs)
+            told = view.loading(model, models, queue, now, self._knobs)
             lease = now + told.retry_after_s + self._knobs.lease_grace_s
             model.lease_until = max(model.lease_until, lease)
             for name, held in due:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_serve.api import views
-from llm_serve.api.loading import Loading
 from llm_serve.api.schemas import answers as types
 from llm_serve.config import Config
 from llm_serve.errors import ServeError
@@ -20,7 +19,7 @@ from llm_serve.generation.render import Renderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.progress import ModelInfo
 from llm_serve.sampling import Delta, Sampling, TokenLogprob
-from llm_serve.status import ModelStatus, ServerStatus
+from llm_serve.status import Loading, ModelStatus, ServerStatus
 from llm_serve.wire import error_body, to_json
 from tests.support.answers import check, kind_of
 from tests.support.client import Api, parse_frames
@@ -48,8 +47,7 @@ DELTAS = st.builds(
 STATES = ("unloaded", "queued", "loading", "ready", "draining", "failed")
 STATUS = st.builds(
     ModelStatus,
-    id=st.none(),
-    backend=st.just("vllm"),
+    id=st.just("v"),
     state=st.sampled_from(STATES),
     stage=st.none() | st.sampled_from(["download", "weights"]),
     progress=st.none() | st.floats(0, 1),
@@ -64,16 +62,7 @@ STATUS = st.builds(
     running=COUNT,
     queued=COUNT,
 )
-LOADING = st.builds(
-    Loading,
-    TEXT,
-    st.none() | TEXT,
-    st.integers(1, 60),
-    eta_s=st.none() | SECONDS,
-    stage=st.none() | TEXT,
-    progress=st.none() | st.floats(0, 1),
-    position=st.none() | st.integers(0, 9),
-)
+LOADING = st.builds(Loading, STATUS, st.none() | TEXT, st.integers(1, 60))
 CONFIG = Config.model_validate(
     {
         "models": [
@@ -129,9 +118,8 @@ def test_however_the_models_stand_they_are_shown_as_their_type(
 ) -> None:
     def server(of: tuple[ModelStatus, ...]) -> ServerStatus:
         named = zip(of, CONFIG.models, strict=True)
-        return ServerStatus(
-            state, tuple(_named(status, model.id) for status, model in named), 7, target
-        )
+        models = tuple(_named(status, model.id) for status, model in named)
+        return ServerStatus(state, models, switch_target=target, created=7)
 
     now = server(models)
     check(types.Health, to_json(views.health(CONFIG, now)))

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,10 +18,10 @@ import typer
 import yaml
 
 from deployments.machine.config_file import read_serve_file
-from llm_serve.api.loading import Loading
 from llm_serve.backends import check_engine
 from llm_serve.cli.main import app
 from llm_serve.config import DEFAULT_MODEL, Config
+from llm_serve.status import Loading, ModelStatus
 from tests.cli.files import write
 from tests.cli.processes import ROOT, Server
 from tests.docs.readme import FILE, Block, blocks
@@ -168,9 +169,11 @@ def test_the_models_of_the_example_take_turns(
 def test_the_202_and_the_comment_are_what_we_send() -> None:
     (shown,) = blocks("json")
     body = json.loads(shown.text)
-    loading = Loading(body["model"], body["current_model"], 2, None, "weights", 0.4, 0)
+    model = ModelStatus(body["model"], "loading", position=0, stage="weights", progress=0.4)
+    loading = Loading(model, body["current_model"])
     assert body == loading.body()
-    comment = Loading(body["model"], None, 2, 12.0, "weights", 0.43, 0).comment().decode().strip()
+    later = replace(model, progress=0.43, eta_s=12.0)
+    comment = Loading(later).comment().decode().strip()
     assert comment in FILE.read_text()
 
 

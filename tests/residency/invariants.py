@@ -68,7 +68,7 @@ def _protected(world: World, model: Model) -> bool:
         fresh = world.now - model.phase_at < (knobs.ingress_timeout_s if doubted else 1e-9)
         return model.pinned or model.demand(world.now) or fresh
     return up < max(knobs.min_residency_s, knobs.settle_s) or (
-        not model.claimed and model.lease_until > world.now
+        not model.used_since_ready and model.lease_until > world.now
     )
 
 
@@ -111,16 +111,16 @@ def _would_fit(world: World, head: Model, others: list[Model]) -> bool:
 def _up(world: World) -> None:
     for status in world.scheduler.snapshot.models:
         assert status.eta_s is None or 0 <= status.eta_s < 1e6, "no time that one could wait"
-        up = [p for p in world.of(status.model) if p.up]
+        up = [p for p in world.of(status.id) if p.up]
         assert status.replicas <= len(up), "a replica counts before it is loaded"
-        if status.status == "ready":
+        if status.state == "ready":
             assert status.replicas, "ready, and none of its replicas is"
 
 
 def _rule_6(world: World) -> None:
-    status = world.scheduler.snapshot.status
+    state = world.scheduler.snapshot.state
     if any(until > world.now for until in world.cooldown_until.values()):
-        assert status in ("degraded", "starting", "draining"), "rule 6: not degraded"
+        assert state in ("degraded", "starting", "draining"), "rule 6: not degraded"
 
 
 def _rule_10(world: World) -> None:
@@ -132,7 +132,7 @@ def _rule_10(world: World) -> None:
             idle = not model.in_flight and not model.demand(world.now)
             old = world.now - max(model.last_used, model.phase_at) >= max(keep, 1e-9)
             assert not (idle and old), "rule 10: idle above keep_alive_s"
-    if scheduler.snapshot.status == "ok" and scheduler._recovered:
+    if scheduler.snapshot.state == "ok" and scheduler._recovered:
         for name, spec in world.specs.items():
             if spec.preload:
                 model = scheduler.models[name]

@@ -39,4 +39,4 @@ def pass_time(here: World, seconds: float, step: float = 1.0) -> None:
 
 
 def status(here: World, name: str) -> str:
-    return next(m.status for m in here.scheduler.snapshot.models if m.model == name)
+    return next(m.state for m in here.scheduler.snapshot.models if m.id == name)

@@ -22,14 +22,14 @@ def test_rule_6_reason_share_cooldown_and_nobody_else() -> None:
     answer = here.answers["t"][0]
     assert isinstance(answer, Failed)
     assert answer.reason == "the file is truncated"
-    assert here.scheduler.snapshot.status == "degraded"
+    assert here.scheduler.snapshot.state == "degraded"
     assert status(here, "a") == "failed"
     assert here.scheduler.snapshot.ready() == {"ok"}
     here.gone("a")
     here.ask("u", "a", 1000.0)
     assert isinstance(here.answers["u"][0], Failed), "cooling down"
     here.wait(KNOBS.cooldown_s)
-    assert here.scheduler.snapshot.status == "ok"
+    assert here.scheduler.snapshot.state == "ok"
     here.ask("v", "a", 1000.0)
     here.fail("a", "again")  # the world checks that the cooldown doubled
     here.gone("a")
@@ -80,7 +80,7 @@ def test_rule_9_nothing_is_decided_before_all_was_seen() -> None:
     here.ask("t", "a", 1000.0)
     here.wait(5)
     assert not here.loads
-    assert here.scheduler.snapshot.status == "starting"
+    assert here.scheduler.snapshot.state == "starting"
     here.tell(ev.Recovered())
     assert here.loads == ["a"]
 

@@ -169,7 +169,7 @@ def test_the_eta_comes_from_measured_loads() -> None:
     here.ask("t", "a")
     told = here.answers["t"][0]
     assert isinstance(told, Accepted)
-    assert (told.waiting.eta_s, told.waiting.position) == (None, 0)
+    assert (told.loading.model.eta_s, told.loading.model.position) == (None, 0)
     come_up(here, "a", 8)
     here.wait(20)
     here.unload("u", "a")
@@ -180,7 +180,7 @@ def test_the_eta_comes_from_measured_loads() -> None:
     here.ask("w", "a")
     told = here.answers["w"][0]
     assert isinstance(told, Accepted)
-    assert (told.waiting.eta_s, told.waiting.retry_after_s) == (5.0, 5)
+    assert (told.loading.model.eta_s, told.loading.retry_after_s) == (5.0, 5)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,6 @@ def test_late_and_unknown_events_change_nothing() -> None:
         ev.Died("a", "another", "late"),
         ev.Running("a", 0),
         ev.Cancel("never asked"),
-        ev.Usage("i1", 0, 0, {}),
     ):
         assert here.tell(event) == []
     assert (here.scheduler.snapshot, here.scheduler.snapshot.version) == (before, version)

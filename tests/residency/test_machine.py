@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import ClassVar
 
 from hypothesis import HealthCheck, settings
@@ -50,6 +51,7 @@ class Machine(RuleBasedStateMachine):
         keep=st.sampled_from([None, 0.0, 60.0]),
         residency=st.sampled_from([0.0, 5.0, 30.0]),
         pending=st.sampled_from([1, 3, 32]),
+        pinned=st.sampled_from(["", "", "a", "e", "ae"]),
     )
     def begin(
         self,
@@ -58,6 +60,7 @@ class Machine(RuleBasedStateMachine):
         keep: float | None,
         residency: float,
         pending: int,
+        pinned: str,
     ) -> None:
         knobs = Knobs(
             max_resident=limit,
@@ -69,7 +72,8 @@ class Machine(RuleBasedStateMachine):
             load_stall_s=150,
         )
         self.tickets = 0
-        self.world = World(SPECS, dict.fromkeys(bins, 100), knobs, INGRESSES)
+        specs = [replace(s, pinned=s.model in pinned) for s in SPECS]
+        self.world = World(specs, dict.fromkeys(bins, 100), knobs, INGRESSES)
 
     def ticket(self) -> str:
         self.tickets += 1
@@ -122,14 +126,6 @@ class Machine(RuleBasedStateMachine):
     def catch_up(self) -> None:
         self.count("catch_up")
         self.world.deliver_all()
-
-    @rule(ingress=ingress)
-    def late_report(self, ingress: str) -> None:
-        self.count("late_report")
-        here = self.world.ingresses[ingress]
-        uses = {"a": ev.Use(9), "nobody": ev.Use(1)}
-        if here.sequence:
-            self.world.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
 
     def _loading(self) -> list[str]:
         phases = self.world.scheduler.models
@@ -216,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         kind=st.sampled_from(
             [
                 *("fail", "crash", "ingress dies", "falls silent", "restart", "replace"),
-                *("unload", "pin", "load"),
+                *("unload", "load"),
             ]
         ),
         index=st.integers(0, 99),
@@ -243,8 +239,6 @@ class Machine(RuleBasedStateMachine):
                 world.restart()
             case "unload":
                 world.unload(self.ticket(), name)
-            case "pin":
-                world.tell(ev.Pin("ae"[index % 2], index % 3 > 0))
             case "load":
                 world.load(self.ticket(), name)
 
@@ -291,7 +285,6 @@ class Machine(RuleBasedStateMachine):
         for event in (
             ev.Died(model, f"{model}-0", "late"),
             ev.Cancel("nobody"),
-            ev.Usage("i1", 0, 0, {}),
         ):
             self.world.tell(event)
 

@@ -14,7 +14,7 @@ from tests.residency.world import World
 
 
 def replicas(here: World, name: str) -> int:
-    return next(m.replicas for m in here.scheduler.snapshot.models if m.model == name)
+    return next(m.replicas for m in here.scheduler.snapshot.models if m.id == name)
 
 
 def pair(here: World) -> None:
@@ -51,7 +51,7 @@ def test_an_engine_that_ended_is_a_crash_even_if_ray_has_replaced_it() -> None:
     here = world()
     resident(here, "a")
     old = here.of("a")[0]
-    here.tell(ev.LoadFailed("a", old.replica, "its engine ended"))
+    here.tell(ev.Unusable("a", old.replica, "its engine ended"))
     here.replace("a")
     old.up = False
     here.replaced("a")

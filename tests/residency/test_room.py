@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
-from llm_serve.residency.effects import Conflict, Failed
+from llm_serve.residency.effects import Declined, Failed
 from tests.residency.steps import KNOBS, NODE, come_up, pass_time, resident, world
 
 # -- rule 1: the budget --------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_rule_1_an_estimate_is_corrected_by_what_was_measured() -> None:
     here.wait(20)
     here.ask("u", "b", 1000.0)
     assert here.loads == ["a"], "60 and 50 do not fit, whatever was declared"
-    assert here.known["a"] == Known(60, 5.0)
+    assert here.known["a"] == Measurement(60, 5.0)
 
 
 def test_rule_1_who_overfills_a_bin_by_measurement_makes_room() -> None:
@@ -121,9 +121,9 @@ def test_rule_1_bins_of_one_node_and_whole_bins() -> None:
     bins = {"n1/g0": 100, "n2/g0": 100, "n2/g1": 100}
     here = world(ModelSpec("x", 10, fraction=1.0), ModelSpec("d", 150, bins=2), bins=bins)
     here.ask("t", "d", 1000.0)
-    assert here.target["d"].bins == (("n2/g0", "n2/g1"),)
+    assert here.of("d")[0].bins == ("n2/g0", "n2/g1")
     here.ask("u", "x", 1000.0)
-    assert here.target["x"].bins == (("n1/g0",),)
+    assert here.of("x")[0].bins == ("n1/g0",)
 
 
 def test_rule_1_parts_of_an_accelerator() -> None:
@@ -149,8 +149,8 @@ def test_rule_1_accelerators_and_nodes_are_counted_at_the_same_time() -> None:
     for name in ("host", "gpu", "host2"):
         here.ask(name, name, 1000.0)
     assert here.loads == ["host", "gpu"]
-    assert here.target["host"].bins == (("n",),)
-    assert here.target["gpu"].bins == (("n/g0",),)
+    assert here.of("host")[0].bins == ("n",)
+    assert here.of("gpu")[0].bins == ("n/g0",)
 
 
 def test_rule_1_without_an_accelerator_it_is_said_until_one_comes() -> None:
@@ -168,7 +168,7 @@ def test_rule_1_without_an_accelerator_it_is_said_until_one_comes() -> None:
 
 def test_rule_1_what_was_declared_holds_whatever_was_measured() -> None:
     spec = ModelSpec("a", 60, declared=60)
-    scheduler = Scheduler([spec], NODE, KNOBS, known={"a": Known(10, 1.0)})
+    scheduler = Scheduler([spec], NODE, KNOBS, known={"a": Measurement(10, 1.0)})
     assert scheduler.models["a"].footprint == 60
     scheduler.handle(ev.Recovered(), 0)
     scheduler.handle(ev.Load("t", "a"), 0)
@@ -243,7 +243,7 @@ def test_rule_10_pinned_stays_and_the_other_is_told_so() -> None:
     pass_time(here, 200)
     assert here.scheduler.snapshot.ready() == {"a"}
     here.unload("u", "a")
-    assert isinstance(here.answers["u"][0], Conflict)
+    assert isinstance(here.answers["u"][0], Declined)
 
 
 def test_rule_10_a_pinned_model_comes_back_after_its_cooldown() -> None:
@@ -269,8 +269,8 @@ def test_rule_10_keep_alive_global_and_per_model() -> None:
 
 def test_rule_10_preloads_are_up_before_ok() -> None:
     here = world(ModelSpec("a", 40, preload=True), ModelSpec("b", 40, preload=True))
-    assert here.scheduler.snapshot.status == "starting"
+    assert here.scheduler.snapshot.state == "starting"
     here.up("a")
-    assert here.scheduler.snapshot.status == "starting"
+    assert here.scheduler.snapshot.state == "starting"
     here.up("b")
-    assert here.scheduler.snapshot.status == "ok"
+    assert here.scheduler.snapshot.state == "ok"

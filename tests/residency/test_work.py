@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from llm_serve.residency import ModelSpec
 from llm_serve.residency import events as ev
-from llm_serve.residency.effects import Accepted, Admitted, Conflict, Expired, Kill
+from llm_serve.residency.effects import Accepted, Admitted, Declined, Expired, Kill
 from tests.residency.steps import KNOBS, NODE, A, B, come_up, pass_time, resident, status, world
 from tests.residency.world import World
 
@@ -57,9 +57,9 @@ def test_rule_3_shutdown_answers_everybody() -> None:
     here.ask("t", "a", 1000.0)
     here.tell(ev.Shutdown())
     here.ask("u", "b", 1000.0)
-    assert isinstance(here.answers["t"][0], Conflict)
-    assert isinstance(here.answers["u"][0], Conflict)
-    assert here.scheduler.snapshot.status == "draining"
+    assert isinstance(here.answers["t"][0], Declined)
+    assert isinstance(here.answers["u"][0], Declined)
+    assert here.scheduler.snapshot.state == "draining"
 
 
 def test_rule_3_too_many_switches_in_line() -> None:
@@ -68,10 +68,10 @@ def test_rule_3_too_many_switches_in_line() -> None:
         here.ask(name, name)
     here.ask("e", "e")
     here.ask("again", "d")
-    assert isinstance(here.answers["e"][0], Conflict)
+    assert isinstance(here.answers["e"][0], Declined)
     answer = here.answers["again"][0]
     assert isinstance(answer, Accepted)
-    assert (answer.waiting.position, answer.waiting.retry_after_s) == (3, 2)
+    assert (answer.loading.model.position, answer.loading.retry_after_s) == (3, 2)
 
 
 # -- rule 8: nothing to a leaving model ----------------------------------------------------------

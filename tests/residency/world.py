@@ -7,67 +7,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from llm_serve.residency import Knobs, Known, ModelSpec, Scheduler
+from llm_serve.residency import Knobs, Measurement, ModelSpec, Scheduler
 from llm_serve.residency import events as ev
 from llm_serve.residency.effects import (
     Accepted,
     Admitted,
     Begin,
-    Conflict,
+    Declined,
     Displace,
     Done,
     Effect,
     Expired,
     Failed,
-    Forgotten,
     Kill,
     Measured,
     Publish,
-    Snapshot,
     Target,
 )
 from llm_serve.residency.state import Model, Phase
+from tests.residency import referee
+from tests.residency.cast import Answer, Asked, Ingress, Process
 from tests.residency.invariants import check, granted
-
-Answer = Admitted | Accepted | Failed | Conflict | Expired | Done
-
-
-@dataclass
-class Process:
-    """A replica with its memory, from the target that allowed it until it is gone."""
-
-    model: str
-    replica: str
-    bins: tuple[str, ...]
-    begun: bool = False
-    """It was told that it may load; before that it holds nothing."""
-    up: bool = False
-    broken: bool = False
-
-
-@dataclass
-class Ingress:
-    name: str
-    view: Snapshot
-    mail: list[Snapshot] = field(default_factory=list)
-    in_flight: dict[str, int] = field(default_factory=dict)
-    reported: dict[str, int] = field(default_factory=dict)
-    reported_at: float = -1e9
-    heard_at: float | None = None
-    sequence: int = 0
-    mute: bool = False
-    """Its process is gone, and nobody says so."""
-
-
-@dataclass
-class Asked:
-    model: str
-    ingress: str
-    until: float
-    held: bool
-    load: bool = False
 
 
 class World:
@@ -84,7 +45,7 @@ class World:
         self.knobs = knobs
         self.now = 0.0
         self.scheduler = Scheduler(specs, capacity, knobs)
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, Measurement] = {}
         self.processes: list[Process] = []
         self.target: dict[str, Target] = {}
         self.zero_at: dict[str, float] = {}
@@ -124,9 +85,9 @@ class World:
         for effect in self.effects:
             match effect:
                 case Target():
-                    self._obey(effect, event, loading, waited)
+                    referee.obey(self, effect, event, loading, waited)
                 case Publish(snapshot):
-                    self._published(before, snapshot)
+                    referee.published(self, before, snapshot)
                     before = snapshot
                 case Kill(model):
                     assert self.now - self.zero_at[model] > self.knobs.drain_timeout_s, "rule 2"
@@ -139,13 +100,11 @@ class World:
                     assert not process.begun, "rule 2: a replica that loads was displaced"
                     self.processes.remove(process)
                     self.displaced.append(replica)
-                case Forgotten():
-                    pass
                 case Measured(model, footprint, load_s):
-                    self.known[model] = Known(footprint, load_s)
-                case Admitted() | Accepted() | Failed() | Conflict() | Expired() | Done():
-                    self._answered(effect)
-        self._drop_the_silent()
+                    self.known[model] = Measurement(footprint, load_s)
+                case Admitted() | Accepted() | Failed() | Declined() | Expired() | Done():
+                    referee.answered(self, effect)
+        referee.drop_the_silent(self)
         if any(sizes.get(n, 0) < m.footprint for n, m in self.scheduler.models.items()):
             self.overfilled = {n: granted(self, n) for n in self.capacity}
         check(self)
@@ -169,93 +128,6 @@ class World:
     def silent(self, ingress: Ingress) -> bool:
         heard = ingress.heard_at
         return heard is not None and self.now - heard > self.knobs.ingress_timeout_s
-
-    def _drop_the_silent(self) -> None:
-        """Rules 3 and 7: the clients of an ingress that says nothing are gone with it."""
-        for ingress in self.ingresses.values():
-            if self.silent(ingress):
-                ingress.heard_at = None
-                gone = [t for t, a in self.open.items() if a.ingress == ingress.name]
-                for ticket in gone:
-                    del self.open[ticket]
-
-    def _answered(self, answer: Answer) -> None:
-        asked = self.open.pop(answer.ticket, None)
-        assert asked is not None, f"rule 3: {answer.ticket} was answered twice or had left"
-        self.answers.setdefault(answer.ticket, []).append(answer)
-        if isinstance(answer, Expired):
-            assert asked.held
-            assert self.now >= asked.until, "rule 3: expired too early"
-        if isinstance(answer, Accepted):
-            assert not asked.held, "a held client got a 202"
-        if isinstance(answer, Admitted):
-            assert answer.version <= self.scheduler.snapshot.version
-            self.admitted = answer
-
-    def _published(self, before: Snapshot, after: Snapshot) -> None:
-        assert after.version > before.version
-        for ingress in self.ingresses.values():
-            ingress.mail.append(after)
-        for name in before.ready() - after.ready():
-            status = next(m for m in after.models if m.model == name)
-            if status.status == "draining":
-                self.revoked_at[name] = self.now
-                self.revoked_version[name] = after.version
-                self._check_revocation(name)
-        for name in after.ready():
-            self.revoked_at.pop(name, None)
-
-    def _check_revocation(self, name: str) -> None:
-        model = self.scheduler.models[name]
-        if name in self.told or model.revoked == "told":
-            return
-        assert not model.pinned, "rule 10: a pinned model was asked to leave"
-        if sum(i.reported.get(name, 0) for i in self.live()):
-            up = self.now - self.up_at[name]
-            assert up >= self.knobs.min_residency_s, "rule 5: thrash"
-
-    def _obey(self, target: Target, event: ev.Event, loading: set[str], waited: list[str]) -> None:
-        name = target.model
-        here = [p for p in self.processes if p.model == name]
-        begun = [p for p in here if p.begun]
-        old = self.target.get(name)
-        self.target[name] = target
-        if target.replicas and not isinstance(event, ev.Recovered):
-            assert old is None or old.replicas or not begun, "rule 4: two loads of one model"
-        if target.replicas > len(here):
-            assert self.now >= self.cooldown_until.get(name, 0), "rule 6: loaded in its cooldown"
-            if not begun:
-                self.loads.append(name)
-            for bins in target.bins[len(here) :]:
-                self._start(name, bins)
-        elif target.replicas == 0 and (old is None or old.replicas):
-            self.zero_at[name] = self.now
-            if begun:
-                self._check_end(name, event, name in loading, waited)
-            self.told.discard(name)
-
-    def _check_end(self, name: str, event: ev.Event, loading: bool, waited: list[str]) -> None:
-        if getattr(event, "model", None) == name and isinstance(
-            event, ev.LoadFailed | ev.Died | ev.Unload
-        ):
-            return
-        if isinstance(event, ev.Recovered):
-            return
-        model = self.scheduler.models[name]
-        if self.cooldown_until.get(name, 0) < model.cooldown_until:  # stalled
-            self.failures[name] = self.failures.get(name, 0) + 1
-            self.cooldown_until[name] = model.cooldown_until
-            return
-        if loading:
-            assert any(w != name for w in self.waiting()) or waited, "rule 7: nobody needed it"
-            assert not model.pinned, "rule 10"
-            assert not [t for t in self.open.values() if t.model == name], "rule 7: it had waiters"
-        else:
-            assert name in self.revoked_at, "rule 8: stopped before the ingresses were told"
-            late = self.now - self.revoked_at[name] >= self.knobs.ack_timeout_s
-            for ingress in self.live():
-                heard = ingress.view.version >= self.revoked_version[name]
-                assert heard or late, "rule 8: stopped before every ingress knew"
 
     # -- what runs -----------------------------------------------------------------------------
 
@@ -312,7 +184,7 @@ class World:
         """A replica that cannot load reports it and idles until its target is 0."""
         process = self.loading(model)[0]
         process.broken = True
-        self._expect_failure(model, ev.LoadFailed(model, process.replica, reason))
+        referee.tell_of_failure(self, model, ev.Unusable(model, process.replica, reason))
 
     def crash(self, model: str, reason: str = "killed", which: int = 0) -> None:
         """A process ends by itself; Ray starts another in its place."""
@@ -322,41 +194,7 @@ class World:
             ingress.in_flight.pop(model, None)
         if self.target[model].replicas:
             self._start(model, process.bins)
-        self._expect_failure(model, ev.Died(model, process.replica, reason))
-
-    def _expect_failure(self, name: str, event: ev.LoadFailed | ev.Died) -> None:
-        model = self.scheduler.models[name]
-        share = model.share_of(event.replica)
-        loads = share is not None and not share.up and not share.doubted
-        others = len(model.shares) - model.shedding > 1
-        again = isinstance(event, ev.Died) and (share is None or (loads and not share.deaths))
-        if again or (share in model.shares[len(model.shares) - model.shedding :]):
-            before_it = model.failures
-            self.tell(event)
-            assert model.failures == before_it, "rule 6: a killed load is tried once more"
-            return
-        loading = model.phase is Phase.LOADING and loads and not others
-        waiting = [t for t, a in self.open.items() if a.model == name]
-        before = model.failures
-        if loading:  # the cooldown begins with this event
-            self.cooldown_until[name] = 0
-        self.tell(event)
-        if not loading:
-            if others and loads and model.phase in (Phase.READY, Phase.LOADING):
-                assert not [e for e in self.effects if isinstance(e, Failed)], "the others serve"
-            if model.cooldown_until > self.now:
-                self.cooldown_until[name] = model.cooldown_until
-            return
-        knobs = self.knobs
-        due = min(knobs.cooldown_max_s, knobs.cooldown_s * 2**before)
-        assert abs(model.cooldown_until - self.now - due) < 1e-6, "rule 6: cooldown doubles"
-        self.cooldown_until[name] = self.now + due
-        for ticket in waiting:
-            answer = self.answers[ticket][-1]
-            assert isinstance(answer, Failed | Expired), "rule 6: no answer"
-            assert isinstance(answer, Expired) or event.reason in answer.reason
-        failed = [e for e in self.effects if isinstance(e, Failed)]
-        assert all(e.model == name for e in failed), "rule 6: another model was disturbed"
+        referee.tell_of_failure(self, model, ev.Died(model, process.replica, reason))
 
     def gone(self, model: str) -> None:
         """Ray has drained it (rule 2: never before its work is done)."""
@@ -437,22 +275,17 @@ class World:
 
     def report(self, ingress: str, queued: int = 0) -> None:
         here = self.ingresses[ingress]
-        here.sequence += 1
         here.reported, here.reported_at = dict(here.in_flight), self.now
         here.heard_at = self.now
         uses = {m: ev.Use(n, queued) for m, n in here.in_flight.items()}
-        self.tell(ev.Usage(ingress, here.sequence, here.view.version, uses))
-
-    def _reports(self, name: str) -> bool:
-        return self.ingresses[name].heard_at is not None and not self.ingresses[name].mute
+        self.tell(ev.Usage(ingress, here.view.version, uses))
 
     def still_alive(self, name: str) -> None:
         """A report that says nothing new, as they come twice a second."""
         here = self.ingresses[name]
-        here.sequence += 1
         here.reported_at = here.heard_at = self.now
         uses = {m: ev.Use(n) for m, n in here.reported.items()}
-        self.tell(ev.Usage(name, here.sequence, here.view.version, uses))
+        self.tell(ev.Usage(name, here.view.version, uses))
 
     def deliver_all(self) -> None:
         for name, ingress in self.ingresses.items():
@@ -477,7 +310,6 @@ class World:
     def revive(self, name: str) -> None:
         """Another process, which Ray starts in the place of one that ended."""
         self.ingresses[name] = Ingress(name, self.scheduler.snapshot)
-        self.ingresses[name].sequence = 10**6 * (1 + self.serial)
 
     # -- time, operators, restarts -------------------------------------------------------------
 
@@ -488,7 +320,8 @@ class World:
             passed = min(step, seconds)
             self.now += passed
             seconds -= passed
-            for name in [n for n in self.ingresses if self._reports(n)]:
+            heard = [n for n, i in self.ingresses.items() if i.heard_at is not None and not i.mute]
+            for name in heard:
                 self.still_alive(name)
                 effects += self.effects
         self.now += seconds
@@ -507,48 +340,9 @@ class World:
             self.told.discard(model)
 
     def restart(self) -> None:
-        """Rule 9: the director dies; another one looks at what runs and reloads nothing."""
-        old = self.scheduler
-        specs = [
-            ModelSpec(**{f: getattr(s, f) for f in s.__slots__} | {"pinned": old.models[n].pinned})
-            for n, s in self.specs.items()
-        ]
-        version = old.snapshot.version + 1000
-        self.scheduler = Scheduler(
-            specs, self.capacity, self.knobs, known=self.known, first_version=version
-        )
-        loads, still_open = len(self.loads), self.open
-        self.open, self.cooldown_until, self.failures = {}, {}, {}
-        self.revoked_at.clear()
-        for ingress in self.ingresses.values():  # nobody has reported to the new one
-            ingress.reported, ingress.reported_at, ingress.heard_at = {}, -1e9, None
-        up = {p.model for p in self.processes if p.up and self.target[p.model].replicas}
-        leaving = {p.model for p in self.processes if not self.target[p.model].replicas}
-        for process in [p for p in self.processes if p.begun]:
-            state = "ready" if process.up else "loading"
-            state = "draining" if process.model in leaving else state
-            size, bins = self.specs[process.model].footprint, process.bins
-            self.tell(ev.Observed(process.model, process.replica, state, size, 1.0, bins))  # type: ignore[arg-type]
-        for name in up:
-            self.up_at[name] = self.now
-        before = {p.replica for p in self.processes}
-        self.tell(ev.Recovered())
-        self.first_up |= {n for n, m in self.scheduler.models.items() if not m.spec.preload}
-        assert all(self.target[n].replicas for n in up), "rule 9: a running model was stopped"
-        assert before <= {p.replica for p in self.processes}
-        for process in [p for p in self.processes if not p.begun]:
-            self.asks(process)
-        started = self.loads[loads:]
-        assert not set(started) & up, "rule 9: a running model was loaded again"
-        for ticket, asked in still_open.items():
-            if not asked.load and not self.ingresses[asked.ingress].mute:
-                hold = max(asked.until - self.now, 0.0) if asked.held else None
-                self.ask(ticket, asked.model, hold, asked.ingress)
+        referee.restart(self)
 
     # -- who waits -----------------------------------------------------------------------------
-
-    def waiting(self) -> list[str]:
-        return [m.spec.model for m in self.queue()]
 
     def queue(self) -> list[Model]:
         models = [m for m in self.scheduler.models.values() if m.queued_for_load(self.now)]

@@ -7,14 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
-from llm_serve.api.loading import Loading
 from llm_serve.backends import create
 from llm_serve.backends.base import Backend
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, LoadFailed, QueueFull
 from llm_serve.generation.execution import execute
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.status import ModelStatus, ServerStatus, server_state
+from llm_serve.status import Loading, ModelStatus, ServerState, ServerStatus
 
 
 class LocalGateway:
@@ -24,7 +23,7 @@ class LocalGateway:
         self.config = config
         self.created = int(time.time())
         self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
-        self.models = {m.id: ModelStatus(m.id, m.backend) for m in config.models}
+        self.models = {m.id: ModelStatus(m.id) for m in config.models}
         self.inflight = dict.fromkeys(self.backends, 0)
         self.places = {m.id: asyncio.Semaphore(m.max_running) for m in config.models}
 
@@ -33,10 +32,9 @@ class LocalGateway:
         for model_id, backend in self.backends.items():
             try:
                 info = await backend.load(lambda progress: None)
-                status = ModelStatus(model_id, self.models[model_id].backend, "ready", info=info)
+                status = ModelStatus(model_id, "ready", info=info)
             except LoadFailed as error:
-                name = self.models[model_id].backend
-                status = ModelStatus(model_id, name, "failed", error=error.message)
+                status = ModelStatus(model_id, "failed", error=error.message)
             self.models[model_id] = status
 
     async def stop(self) -> None:
@@ -45,7 +43,7 @@ class LocalGateway:
 
     def status(self) -> ServerStatus:
         models = tuple(self.models.values())
-        return ServerStatus(server_state(models), models, self.created)
+        return ServerStatus(_state(models), models, created=self.created)
 
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
         yield self.status()
@@ -88,3 +86,11 @@ class LocalGateway:
         ):
             async for message in messages:
                 yield message
+
+
+def _state(models: tuple[ModelStatus, ...]) -> ServerState:
+    """`degraded` once a load failed, `starting` until every model is up, else `ok`."""
+    states = {model.state for model in models}
+    if "failed" in states:
+        return "degraded"
+    return "ok" if states == {"ready"} else "starting"

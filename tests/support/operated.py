@@ -13,11 +13,10 @@ from typing import Any
 import uvicorn
 
 from llm_serve.api.app import create_app
-from llm_serve.api.loading import Loading
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, LoadFailed
 from llm_serve.progress import LoadProgress
-from llm_serve.status import ServerStatus
+from llm_serve.status import Loading, ServerStatus
 from tests.support.local_gateway import LocalGateway
 from tests.support.waiting import until
 
@@ -44,7 +43,7 @@ class Switching(LocalGateway):
         model = self.models[model_id]
         if model.state == "failed":
             raise LoadFailed(f"{model_id} could not be loaded: {model.error}", retry_after_s=60)
-        return None if model.loaded else Loading(model_id, None, 2)
+        return None if model.loaded else Loading(model)
 
     async def unload(self, model_id: str) -> None:
         model = self.models[model_id]

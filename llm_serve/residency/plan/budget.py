@@ -60,14 +60,14 @@ class Room:
     """The tallies of one pass over the queue, in bytes by bin.
 
     `used`: all shares, those of leaving models too (rule 1). `staying`: without the leaving ones.
-    `claimed`: what models further ahead in the queue will need.
+    `reserved_ahead`: what models further ahead in the queue will need.
     """
 
     def __init__(self, models: Iterable[Model], capacity: Mapping[str, int]) -> None:
         self.capacity = dict(capacity)
         self.used: dict[str, int] = defaultdict(int)
         self.staying: dict[str, int] = defaultdict(int)
-        self.claimed: dict[str, int] = defaultdict(int)
+        self.reserved_ahead: dict[str, int] = defaultdict(int)
         self.resident = 0
         self.remaining = 0
         for model in models:
@@ -88,7 +88,7 @@ class Room:
 
     def final(self, name: str) -> int:
         """Bytes free once the leaving are gone and those ahead in the queue are in."""
-        return self.capacity[name] - self.staying[name] - self.claimed[name]
+        return self.capacity[name] - self.staying[name] - self.reserved_ahead[name]
 
     def release(self, model: Model) -> None:
         """Counts a model as leaving."""
@@ -97,11 +97,11 @@ class Room:
             for name, size in share.each.items():
                 self.staying[name] -= size
 
-    def claim(self, share: Share) -> None:
+    def reserve(self, share: Share) -> None:
         """Keeps room for a model that has to wait."""
         self.remaining += 1
         for name, size in share.each.items():
-            self.claimed[name] += size
+            self.reserved_ahead[name] += size
 
     def fill(self, share: Share) -> None:
         """Counts a replica that starts now. A model's first one also counts as resident."""

@@ -116,7 +116,7 @@ class Turns:
             model.in_flight > 0
             or model.queued > 0
             or now - model.last_used < self.idle_after(model)
-            or (not model.claimed and model.lease_until > now)
+            or (not model.used_since_ready and model.lease_until > now)
         )
 
     def may_leave(self, victim: Model, waiter: Model | None, now: float) -> bool:
@@ -126,7 +126,7 @@ class Turns:
             fresh = now - victim.phase_at < self.knobs.ingress_timeout_s
             return not victim.demand(now) and not (doubted and fresh)
         up = now - victim.ready_at
-        if up < self.knobs.settle_s or (not victim.claimed and victim.lease_until > now):
+        if up < self.knobs.settle_s or (not victim.used_since_ready and victim.lease_until > now):
             return False
         if not self.busy(victim, now):
             return True
@@ -156,7 +156,7 @@ class Turns:
             up_at = settled = max(up_at, now)
         else:
             up_at = victim.ready_at
-            settled = up_at if victim.claimed else victim.lease_until
+            settled = up_at if victim.used_since_ready else victim.lease_until
             settling = now - up_at <= self.knobs.settle_s
             if not victim.in_flight and not victim.queued and not settling:
                 idle_at = victim.last_used + self.idle_after(victim)

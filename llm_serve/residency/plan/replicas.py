@@ -56,7 +56,7 @@ def trim(model: Model, running: tuple[str, ...]) -> None:
         return
     for replica in model.replicas:
         if replica not in running:
-            model.bury(replica)
+            model.replica_died(replica)
     for share in [s for s in model.shares if s.replica is None]:
         if model.shedding and len(model.shares) > max(1, len(running)):
             model.shares.remove(share)

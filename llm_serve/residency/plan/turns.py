@@ -66,7 +66,7 @@ class Pass:
         self.room = budget.Room(self.residents, capacity)
         self.strategy = strategy
         self.now = now
-        self.doomed: set[str] = set()
+        self.chosen_victims: set[str] = set()
         self.plan = Plan()
         self.forecast = Forecast(self.residents, strategy, now)
 
@@ -78,13 +78,13 @@ class Pass:
             if m.phase in (Phase.READY, Phase.LOADING)
             and m.phase_at < self.now  # whom it was just published for may still reach it (rule 8)
             and not m.pinned
-            and m.spec.model not in self.doomed
+            and m.spec.model not in self.chosen_victims
         ]
 
     def pick(
-        self, shortage: dict[str, int], heads: int, waiter: Model | None
+        self, shortage: dict[str, int], places: int, waiter: Model | None
     ) -> tuple[list[Model], bool] | None:
-        """The cheapest models whose leaving ends `shortage` (bytes by bin) and frees `heads`
+        """The cheapest models whose leaving ends `shortage` (bytes by bin) and frees `places`
         places under `max_resident`; whether all may leave now. None: no such models."""
         now, strategy = self.now, self.strategy
         ranked = sorted(
@@ -107,11 +107,11 @@ class Pass:
                 short = {name: size + freed.get(name, 0) for name, size in short.items()}
         chosen = {m.spec.model for _, m in picked}
         for later, _, _, model in ranked:
-            if len(picked) >= heads:
+            if len(picked) >= places:
                 break
             if model.spec.model not in chosen:
                 picked.append((later, model))
-        if len(picked) < heads:
+        if len(picked) < places:
             return None
         return [m for _, m in picked], not any(later for later, _ in picked)
 
@@ -121,15 +121,15 @@ class Pass:
         need = {b: model.need(room.capacity[b]) for b in bins}
         if any(need[b] > room.capacity[b] for b in bins):
             return None
-        heads = 0 if limit is None else room.remaining + 1 - limit
+        places = 0 if limit is None else room.remaining + 1 - limit
         shortage = {b: need[b] - room.final(b) for b in bins}
         spare = sum(room.final(b) - need[b] for b in bins)
-        if heads <= 0 and all(s <= 0 for s in shortage.values()):
+        if places <= 0 and all(s <= 0 for s in shortage.values()):
             fits = all(need[b] <= room.free(b) for b in bins)
             fits = fits and (limit is None or room.resident < limit)
             fits = fits and model.phase is Phase.UNLOADED
             return Choice(Tier.START if fits else Tier.SOON, 0.0, spare, bins, [])
-        picked = self.pick(shortage, heads, model)
+        picked = self.pick(shortage, places, model)
         if picked is None:
             return None
         victims, now = picked
@@ -166,7 +166,7 @@ class Pass:
             return
         for victim in choice.victims:
             self.forecast.leaves(victim, model)
-            self.doomed.add(victim.spec.model)
+            self.chosen_victims.add(victim.spec.model)
             self.room.release(victim)
         self.forecast.finds_room(model, choice.bins if limit is None else self.room.capacity)
         share = budget.share_of(model, choice.bins, self.room.capacity)
@@ -176,7 +176,7 @@ class Pass:
             self.room.remaining += 1
             self.plan.start.append((model, choice.bins))
             return
-        self.room.claim(share)
+        self.room.reserve(share)
         self.plan.wait.append(model)
         if choice.tier is Tier.EVICT:
             self.plan.evict += choice.victims
@@ -191,7 +191,7 @@ class Pass:
         for victim in picked[0] if picked else ():
             if self.strategy.may_leave(victim, None, self.now):
                 self.forecast.leaves(victim, None)
-                self.doomed.add(victim.spec.model)
+                self.chosen_victims.add(victim.spec.model)
                 self.room.release(victim)
                 self.plan.relieve.append(victim)
 

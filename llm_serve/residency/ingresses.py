@@ -10,14 +10,13 @@ from llm_serve.residency.events import Usage, Use
 
 @dataclass(slots=True)
 class _Ingress:
-    sequence: int
     acked: int
     seen_at: float
     uses: Mapping[str, Use]
 
 
-class Fleet:
-    """The ingresses that reported lately. A late report never replaces a newer one."""
+class Ingresses:
+    """The ingresses that reported lately."""
 
     def __init__(self) -> None:
         self._ingresses: dict[str, _Ingress] = {}
@@ -28,12 +27,10 @@ class Fleet:
         """An ingress asked for a model."""
         self._asked[ingress] = now
 
-    def report(self, usage: Usage, now: float) -> frozenset[str] | None:
-        """Takes a report in: the models whose counts may have changed; None for a late one."""
+    def report(self, usage: Usage, now: float) -> frozenset[str]:
+        """Takes a report in: the models whose counts may have changed."""
         old = self._ingresses.get(usage.ingress)
-        if old is not None and usage.sequence <= old.sequence:
-            return None
-        self._ingresses[usage.ingress] = _Ingress(usage.sequence, usage.acked, now, usage.uses)
+        self._ingresses[usage.ingress] = _Ingress(usage.acked, now, usage.uses)
         return frozenset(usage.uses) | frozenset(old.uses if old else ())
 
     def remove(self, ingress: str) -> frozenset[str]:
