@@ -10,7 +10,7 @@
     sampler       from logits to tokens, for each sequence on its own terms
     checkpoint    from a folder of weights to a model, or a sentence that says why not
     projections   linear layers made ready for steps of few tokens
-    packed_linear what is used of torch that torch does not promise to keep
+    private what is used of torch that torch does not promise to keep
 
 Importing the package brings no torch: the modules that need it are imported by the thread that
 loads, because that takes seconds.

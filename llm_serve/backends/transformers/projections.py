@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from llm_serve.backends.transformers import packed_linear
+from llm_serve.backends.transformers import private
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names by which transformers' models call layers of one input, in the order of the calls."""
@@ -41,7 +41,7 @@ def _packs(layer: nn.Linear) -> bool:
     return (
         layer.weight.device.type == "cpu"
         and layer.weight.dtype is torch.bfloat16
-        and packed_linear.packing_works()
+        and private.packing_works()
     )
 
 
@@ -50,11 +50,11 @@ class _Packed(nn.Module):  # type: ignore[misc]
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self._weight = packed_linear.pack(layer.weight.detach())
+        self._weight = private.pack(layer.weight.detach())
         self._bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        return packed_linear.multiply(value, self._weight, self._bias)
+        return private.multiply(value, self._weight, self._bias)
 
 
 class _Product(nn.Module):  # type: ignore[misc]

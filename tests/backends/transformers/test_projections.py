@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from llm_serve.backends.transformers import packed_linear, projections
+from llm_serve.backends.transformers import private, projections
 
 SIZES = {
     "hidden_size": 64,
@@ -51,11 +51,11 @@ def test_a_prepared_model_computes_the_same(kind: str, dtype: torch.dtype, token
 
 
 def test_the_private_operators_of_torch_are_there() -> None:
-    """Where this fails, `packed_linear` says what to do; the server goes on without them."""
+    """Where this fails, `private` says what to do; the server goes on without them."""
     capabilities = torch.cpu.get_capabilities()
     if not (capabilities.get("avx512") or capabilities.get("avx2")):
         pytest.skip("oneDNN has no bfloat16 on this processor")
-    assert packed_linear.packing_works()
+    assert private.packing_works()
 
 
 @pytest.mark.parametrize("lost", ["pack", "multiply"])
@@ -63,15 +63,15 @@ def test_without_them_plain_layers_stay(lost: str, monkeypatch: pytest.MonkeyPat
     def gone(*args: object) -> None:
         raise AttributeError(lost)
 
-    monkeypatch.setattr(packed_linear, lost, gone)
-    packed_linear.packing_works.cache_clear()
+    monkeypatch.setattr(private, lost, gone)
+    private.packing_works.cache_clear()
     try:
         model = fresh("llama", torch.bfloat16)
         projections.prepare(model)
         assert not any(isinstance(m, projections._Packed) for m in model.modules())
         assert model(torch.arange(3)[None]).logits.isfinite().all()
     finally:
-        packed_linear.packing_works.cache_clear()
+        private.packing_works.cache_clear()
 
 
 def test_layers_of_other_kinds_stay() -> None:
