@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def check(world: World) -> None:
-    _rule_1(world)
+    if world.scheduler._recovered:  # until then it hears what runs, one process after the other
+        _rule_1(world)
     _rule_3(world)
     _rules_5_and_7(world)
     _rule_6(world)

@@ -13,6 +13,7 @@ from llm_serve.residency.effects import Accepted, Admitted, Expired, Failed, Tar
 from llm_serve.residency.state import Phase
 from llm_serve.status import ServerStatus
 from tests.residency.cast import Answer
+from tests.residency.invariants import granted
 
 if TYPE_CHECKING:
     from tests.residency.world import World
@@ -102,11 +103,14 @@ def check_end(world: World, name: str, event: ev.Event, loading: bool, waited: l
         world.cooldown_until[name] = model.cooldown_until
         return
     if loading:
-        assert any(m.spec.model != name for m in world.queue()) or waited, (
-            "rule 7: nobody needed it"
-        )
+        bins = {b for share in model.shares for b in share.bins}
+        overfilled = any(granted(world, b) > world.capacity[b] for b in bins)
+        needed = any(m.spec.model != name for m in world.queue()) or waited or overfilled
+        assert needed, "rule 7: nobody needed its place, and its bins had room"
         assert not model.pinned, "rule 10"
-        assert not [t for t in world.open.values() if t.model == name], "rule 7: it had waiters"
+        alive = {i.name for i in world.ingresses.values() if not world.silent(i)}
+        waiters = [a for a in world.open.values() if a.model == name and a.ingress in alive]
+        assert not waiters, "rule 7: it had waiters"
     else:
         assert name in world.revoked_at, "rule 8: stopped before the ingresses were told"
         late = world.now - world.revoked_at[name] >= world.knobs.ack_timeout_s
@@ -172,6 +176,7 @@ def restart(world: World) -> None:
     for name in up:
         world.up_at[name] = world.now
     before = {p.replica for p in world.processes}
+    world.overfilled = {n: granted(world, n) for n in world.capacity}  # what runs was not chosen
     world.tell(ev.Recovered())
     world.first_up |= {n for n, m in world.scheduler.models.items() if not m.spec.preload}
     assert all(world.target[n].replicas for n in up), "rule 9: a running model was stopped"
