@@ -177,3 +177,25 @@ async def test_a_defect_of_the_director_is_told_and_not_tried_again(
     assert "defect" not in caught.value.message
     assert director.asked == 2, "away is asked again, broken is not"
     _end(link)
+
+
+async def test_a_question_that_the_director_forgot_is_asked_again() -> None:
+    """It takes an ingress for gone that has not reported for long, and gives its tickets up."""
+    from ray.exceptions import RayTaskError, TaskCancelledError
+
+    class Forgetful(_Director):
+        asked = 0
+
+        async def on_ask(self, question: Any) -> DirectorReply:
+            self.asked += 1
+            if self.asked == 1:
+                raise RayTaskError("ask", "cancelled", TaskCancelledError()).as_instanceof_cause()
+            return await super().on_ask(question)
+
+    director = Forgetful(1)
+    link = _linked(director)
+    director.views.put_nowait(RoutingView(ServerStatus("ok", (), version=1)))
+    question = ev.Request("t", "echo/a", "ingress", None)
+    assert await asyncio.wait_for(link.ask(question), 5) == FAILED
+    assert director.asked == 2
+    _end(link)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from deployments.app.admission import Admission
 from deployments.app.director import Director
@@ -113,6 +113,8 @@ class DirectorClient:
         while True:
             try:
                 told: DirectorReply = await self._get().ask.remote(question)
+            except TaskCancelledError:
+                log.warning("the director took this ingress for gone, and forgot its question")
             except RayTaskError:  # it lives, and would fail again
                 log.exception("the director failed on a question")
                 raise InternalError(
@@ -121,12 +123,12 @@ class DirectorClient:
             except RayError as error:
                 log.warning("the director did not answer: %s", type(error).__name__)
                 self._director = None
-                await asyncio.sleep(_RETRY_S)
-                if isinstance(question, ev.Request) and question.hold_s is not None:
-                    left = max(0.0, question.hold_s - (time.monotonic() - began))
-                    question, began = replace(question, hold_s=left), time.monotonic()
             else:
                 return told
+            await asyncio.sleep(_RETRY_S)
+            if isinstance(question, ev.Request) and question.hold_s is not None:
+                left = max(0.0, question.hold_s - (time.monotonic() - began))
+                question, began = replace(question, hold_s=left), time.monotonic()
 
     def cancel(self, ticket: str) -> None:
         """The client of a ticket left. Nothing waits for this."""

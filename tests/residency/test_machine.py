@@ -82,8 +82,8 @@ class Machine(RuleBasedStateMachine):
     @rule(model=model, ingress=ingress, hold=st.sampled_from([None, 0.0, 5.0, 50.0, 500.0]))
     def ask(self, model: str, ingress: str, hold: float | None) -> None:
         self.count("ask")
-        if self.world.ingresses[ingress].mute:
-            self.world.revive(ingress)
+        if self.world.ingresses[ingress].mute:  # another has its name now, so its end is known
+            self.world.ingress_dies(ingress)
         if not self.world.send(ingress, model):
             self.world.ask(self.ticket(), model, hold, ingress)
 
