@@ -162,8 +162,11 @@ class Processes:
 
     def _lost(self, model: Model, share: Share, reason: str, now: float) -> None:
         """A load failed: the model's, or that of one replica beside others."""
-        if len(model.shares) - model.shedding > 1:
+        kept = len(model.shares) - model.shedding
+        if kept > 1:
             self._life.withdraw(model, share, reason, now)
+        elif share in model.shares[kept:] or any(s.up for s in model.shares if s is not share):
+            model.last(share)  # one is to go, so it is this one, and the other serves on
         else:
             self.fail(model, reason, now)
 

@@ -128,7 +128,7 @@ def tell_of_failure(world: World, name: str, event: ev.Unusable | ev.Died) -> No
     if again or (share in model.shares[len(model.shares) - model.shedding :]):
         before_it = model.failures
         world.tell(event)
-        assert model.failures == before_it, "rule 6: a killed load is tried once more"
+        assert model.failures == before_it, "rule 6: nothing was lost with it"
         return
     loading = model.phase is Phase.LOADING and loads and not others
     waiting = [t for t, a in world.open.items() if a.model == name]

@@ -118,6 +118,21 @@ def test_rule_6_one_replica_that_fails_leaves_the_others_alone() -> None:
     assert here.target["a"].replicas == 2
 
 
+def test_rule_6_one_replica_that_fails_when_it_was_to_go_leaves_the_other_alone() -> None:
+    """It was taken back for the model that waits; its failure changes nothing for the first one."""
+    here = world(ModelSpec("a", 30, max_replicas=2), ModelSpec("b", 60))
+    resident(here, "a")
+    here.send("i1", "a")
+    here.report("i1", queued=5)
+    assert here.target["a"].replicas == 2, "the second one loads"
+    here.ask("t", "b", 1000.0)
+    assert here.target["a"].replicas == 1, "its place is wanted"
+    here.fail("a", "no room")
+    assert here.target["a"].replicas == 1
+    assert status(here, "a") == "ready"
+    assert here.scheduler.models["a"].failures == 0
+
+
 def test_a_replica_that_is_killed_beside_others_is_no_failure() -> None:
     here = world(ModelSpec("a", 30, max_replicas=2))
     pair(here)

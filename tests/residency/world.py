@@ -220,7 +220,8 @@ class World:
         known = self.scheduler.models[model]
         old = next(p for p in self.of(model) if p.begun)
         was = (known.failures, known.cooldown_until)
-        forgiven = old.up and known.phase is Phase.READY
+        another_waits = bool(known.applicants)  # else it looks like a crash beside a new replica
+        forgiven = old.up and known.phase is Phase.READY and another_waits
         self.processes.remove(old)
         self.tell(ev.Died(model, old.replica, "replaced"))
         assert not forgiven or was == (known.failures, known.cooldown_until), "rule 6: no failure"
