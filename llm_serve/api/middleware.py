@@ -67,7 +67,7 @@ class AccessControl:
         self.app = app
         self.keys = tuple(key.encode() for key in keys)
         self.origins = origins
-        self.private = bind is not None and is_loopback(bind)
+        self.private = bind is not None and names_this_machine(bind)
         self.hosts = frozenset(name.lower() for name in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +105,7 @@ class AccessControl:
             return
         for host in headers.getlist("host"):
             name = _name(host)
-            if name and name not in self.hosts and not is_loopback(name):
+            if name and name not in self.hosts and not names_this_machine(name):
                 raise ForeignHost(
                     f"This server is not called {name[:100]!r}. Call it localhost, or name it in "
                     "server.allowed_hosts."
@@ -141,7 +141,7 @@ def _name(host: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def is_loopback(name: str) -> bool:
+def names_this_machine(name: str) -> bool:
     """Whether a host name or address is this machine's alone; IPv6 with or without brackets."""
     name = name.removeprefix("[").removesuffix("]").removesuffix(".").lower()
     if name == "localhost" or name.endswith(".localhost"):

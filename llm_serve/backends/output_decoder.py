@@ -68,9 +68,9 @@ class Vocabulary:
         return exact.decode(errors="replace"), exact
 
 
-class Transcript:
-    """Grows with the tokens of one sequence. Token by token, so that a stop string ends it at the
-    same token however many arrive at once."""
+class OutputDecoder:
+    """Turns the tokens of one sequence into deltas of text. It goes token by token, so that a stop
+    string ends it at the same token however many arrive at once."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_serve.backends import engine_keys
-from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
+from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
@@ -159,7 +159,7 @@ class TensorrtBackend:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         room = room_for(prompt, sampling, self._config, context=self._longest, vocabulary=self._ids)
         logprobs: list[RawLogprob] = []
-        transcript = Transcript(self._vocabulary, sampling, logprobs, self._eos)
+        decoder = OutputDecoder(self._vocabulary, sampling, logprobs, self._eos)
         result: Any = None
         finished = False
         try:
@@ -179,10 +179,10 @@ class TensorrtBackend:
                     pairs = zip(tokens[new], sequence.logprobs[new], strict=True)
                     logprobs.extend(_raw(t, entry, sampling.logprobs) for t, entry in pairs)
                 ended = sequence.finish_reason == "stop" if finished else None
-                delta = transcript.extend(tokens, finished=finished, ended=ended)
+                delta = decoder.extend(tokens, finished=finished, ended=ended)
                 if delta is not None:
                     yield delta
-                if transcript.finish_reason is not None:
+                if decoder.finish_reason is not None:
                     return
         except ServeError:
             raise

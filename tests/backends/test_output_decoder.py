@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llm_serve.backends.detokenize import Detokenizer, StopMatcher
-from llm_serve.backends.output_decoder import LEAST, Transcript, Vocabulary
+from llm_serve.backends.output_decoder import LEAST, OutputDecoder, Vocabulary
 from llm_serve.sampling import Sampling
 
 WHOLE = settings(
@@ -164,17 +164,17 @@ class TestWithTheRealTokenizer:
         raw = [(-float(i), [token], [-float(i)]) for i, token in enumerate(ids)]
 
         def run(step: int) -> tuple[str, int, str | None, list[float]]:
-            transcript = Transcript(vocabulary, Sampling(stop=stops, logprobs=1), raw, (2,))
+            decoder = OutputDecoder(vocabulary, Sampling(stop=stops, logprobs=1), raw, (2,))
             sent, tokens, logprobs = "", 0, []
             for end in (*range(step, len(ids), step), len(ids)):
-                delta = transcript.extend(ids[:end], finished=end == len(ids))
+                delta = decoder.extend(ids[:end], finished=end == len(ids))
                 assert delta is not None
                 sent += delta.text
                 tokens += delta.tokens
                 logprobs += [entry.logprob for entry in delta.logprobs]
                 if delta.finish_reason:
                     break
-            return sent, tokens, transcript.finish_reason, logprobs
+            return sent, tokens, decoder.finish_reason, logprobs
 
         result = run(1)
         assert run(step) == result

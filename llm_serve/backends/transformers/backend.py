@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from llm_serve.backends.output_decoder import Transcript, Vocabulary
+from llm_serve.backends.output_decoder import OutputDecoder, Vocabulary
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
@@ -139,14 +139,14 @@ class TransformersBackend:
         )
         news = _News()
         request = self._engine.submit(prompt.token_ids, sampling, limit, news.put)
-        transcript = Transcript(
+        decoder = OutputDecoder(
             self._vocabulary, sampling, request.logprobs, self._checkpoint.eos_token_ids
         )
         uncounted = self._engine.reuses
         try:
-            while transcript.finish_reason is None:
+            while decoder.finish_reason is None:
                 finished = await news.get()
-                delta = transcript.extend(request.generated, finished=finished)
+                delta = decoder.extend(request.generated, finished=finished)
                 if delta is None:
                     continue
                 if uncounted:

@@ -31,8 +31,8 @@ failed."""
 
 
 @dataclass(slots=True, eq=False)
-class EngineRequest:
-    """One sequence from `submit` to `release`. `generated` and `logprobs` grow in the engine's
+class Submitted:
+    """One sequence, from `submit` to `release`. `generated` and `logprobs` grow in the engine's
     thread, the latter first."""
 
     sequence: step_planner.Sequence
@@ -56,7 +56,7 @@ class EngineRequest:
         return self.state.logprobs
 
 
-News = tuple[EngineRequest, bool, ServeError | None]
+News = tuple[Submitted, bool, ServeError | None]
 
 
 class Engine:
@@ -87,7 +87,7 @@ class Engine:
             max_batch_tokens=max_batch_tokens,
             max_running=max_running,
         )
-        self._requests: dict[step_planner.Sequence, EngineRequest] = {}
+        self._requests: dict[step_planner.Sequence, Submitted] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._run, name="continuous-batching", daemon=True)
@@ -95,11 +95,11 @@ class Engine:
 
     def submit(
         self, token_ids: Sequence[int], sampling: Sampling, max_new_tokens: int, sink: Sink
-    ) -> EngineRequest:
+    ) -> Submitted:
         """Queues a sequence; `sink` is called in this event loop after each of its steps, the last
         time when it has finished or failed."""
         sequence = step_planner.Sequence(list(token_ids))
-        request = EngineRequest(
+        request = Submitted(
             sequence,
             sampler.State(sampling),
             max_new_tokens,
@@ -117,7 +117,7 @@ class Engine:
             raise
         return request
 
-    def release(self, request: EngineRequest) -> None:
+    def release(self, request: Submitted) -> None:
         """Forgets a request; one that has not finished leaves the batch before the next step."""
         if request.sequence in self._requests:
             self._inbox.put(lambda: self._planner.remove(request.sequence))
@@ -200,7 +200,7 @@ class Engine:
                 news.append((request, finished, None))
         self._tell(news)
 
-    def _append(self, request: EngineRequest, token: int) -> bool:
+    def _append(self, request: Submitted, token: int) -> bool:
         """Returns whether the request has finished with this token."""
         request.generated.append(token)
         request.sequence.tokens.append(token)
@@ -220,7 +220,7 @@ class Engine:
         self._tell([(request, True, InternalError(error)) for request in failing])
         return bool(failing)
 
-    def _forget(self, request: EngineRequest) -> None:
+    def _forget(self, request: Submitted) -> None:
         self._planner.remove(request.sequence)
         self._requests.pop(request.sequence, None)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from llm_serve.backends.output_decoder import RawLogprob, Transcript, Vocabulary, end_tokens
+from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.vllm import private
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
@@ -194,7 +194,7 @@ class VllmBackend:
 
         tokens: list[int] = []
         logprobs: list[RawLogprob] = []
-        transcript = Transcript(self._vocabulary, sampling, logprobs, self._eos)
+        decoder = OutputDecoder(self._vocabulary, sampling, logprobs, self._eos)
         with self._explained():
             outputs = self._engine.generate(
                 TokensPrompt(prompt_token_ids=list(prompt.token_ids)),
@@ -209,12 +209,12 @@ class VllmBackend:
                     if sequence.logprobs:
                         pairs = zip(sequence.token_ids, sequence.logprobs, strict=True)
                         logprobs.extend(_raw(t, e, sampling.logprobs or 0) for t, e in pairs)
-                    delta = transcript.extend(tokens, finished=output.finished)
+                    delta = decoder.extend(tokens, finished=output.finished)
                     if delta is not None:
                         if len(tokens) == delta.tokens:
                             delta = replace(delta, cached_tokens=output.num_cached_tokens)
                         yield delta
-                    if transcript.finish_reason is not None:
+                    if decoder.finish_reason is not None:
                         return
 
     async def serve(self, path: str, body: bytes) -> AsyncGenerator[bytes, None]:
