@@ -71,7 +71,8 @@ class Server:
         self.note()
         self.process.send_signal(number)
 
-    def wait(self, timeout_s: float = 15) -> int:
+    def wait(self, timeout_s: float = 25) -> int:
+        """The exit code; by default it is waited for longer than an end may take, which is 20 s."""
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code
