@@ -96,9 +96,9 @@ class World:
                         assert self.target[model].replicas, "a load that nobody granted"
                         process.begun = True
                 case Displace(model, replica):
-                    process = next(p for p in self.processes if p.replica == replica)
-                    assert not process.begun, "rule 2: a replica that loads was displaced"
-                    self.processes.remove(process)
+                    for process in [p for p in self.processes if p.replica == replica]:
+                        assert not process.begun, "rule 2: a replica that loads was displaced"
+                        self.processes.remove(process)
                     self.displaced.append(replica)
                 case Measured(model, footprint, load_s):
                     self.known[model] = Measurement(footprint, load_s)
