@@ -214,6 +214,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(30)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
     _, alive = psutil.wait_procs(family, timeout=20)
     for left in alive:
         with suppress(psutil.NoSuchProcess):

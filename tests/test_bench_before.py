@@ -13,7 +13,8 @@ from bench.servers import HERE, Server, before, llm_serve, started
 
 CONFIG = {"models": [{"id": "echo", "backend": "echo"}]}
 SERVER = """
-import http.server, sys
+import http.server, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 sys.path.insert(0, sys.argv[2])
 import llm_serve, deployments
 handler = http.server.SimpleHTTPRequestHandler

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, create_model
 
 from llm_serve.backends.transformers import checkpoint, kv_memory
-from llm_serve.backends.transformers.engine import Engine, EngineRequest
+from llm_serve.backends.transformers.engine import Engine, Submitted
 from llm_serve.config import TransformersEngine
 from llm_serve.sampling import Sampling
 from tensorrt_llm import llmapi
@@ -162,7 +162,7 @@ class RequestOutput:
         self._updates: asyncio.Queue[Any] = asyncio.Queue()
         self._text = llm._checkpoint.tokenizer.decode(inputs)
         self._guided = self._forced_tokens()
-        self._request: EngineRequest | None = None
+        self._request: Submitted | None = None
         if self._guided is None:
             self._request = llm._engine.submit(
                 inputs, _sampling(params), params.max_tokens, self._told
