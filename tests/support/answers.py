@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
 
-ENGINE_MODELS = ("smol", "smol-louder")
+ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
 _WHOLE = {
     "model.load": types.ModelLoad,
