@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -104,8 +105,9 @@ def test_the_second_signal_ends_at_once(server: Server, api: Api) -> None:
         server.send(signal.SIGINT)
         assert server.wait(15) == 1
         assert time.monotonic() - began < 10
-        with pytest.raises(httpx.TransportError):
+        with suppress(httpx.TransportError):  # cut, or told by an ingress that outlived the model
             stream.read()
+        assert not stream.done
     assert server.left(5) == []
 
 
@@ -152,6 +154,7 @@ def test_ray_is_started_anew_when_its_controller_is_gone_for_good(
 
 _KILL_FOR_GOOD = """
 import sys, ray
+from contextlib import suppress
 ray.init(sys.argv[1], namespace="serve", log_to_driver=False)
 ray.kill(ray.get_actor("SERVE_CONTROLLER_ACTOR"), no_restart=True)
 """
