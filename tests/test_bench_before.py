@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,27 +34,28 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_process_shows_from_which_checkout_it_has_imported(checkout: Path) -> None:
-    code = "import sys, llm_serve; print(flush=True); sys.stdin.read()"
+@contextmanager
+def _importing(name: str, checkout: Path) -> Iterator[int]:
+    """The pid of a process that may import from the checkout, and has imported `name`."""
+    code = f"import sys, {name}; print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     command = [sys.executable, "-P", "-c", code]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(checkout)}) as p:
         assert p.stdout is not None
         p.stdout.readline()
-        assert checkouts(p.pid) == {checkout}
+        yield p.pid
         p.communicate()
-    assert checkouts(p.pid) == set()
+
+
+def test_a_process_shows_from_which_checkout_it_has_imported(checkout: Path) -> None:
+    with _importing("llm_serve", checkout) as pid:
+        assert checkouts(pid) == {checkout}
+    assert checkouts(pid) == set()
 
 
 def test_the_environment_alone_says_nothing(checkout: Path) -> None:
-    code = "import sys; print(flush=True); sys.stdin.read()"
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-P", "-c", code]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(checkout)}) as p:
-        assert p.stdout is not None
-        p.stdout.readline()
-        assert checkouts(p.pid) == set()
-        p.communicate()
+    with _importing("sys", checkout) as pid:
+        assert checkouts(pid) == set()
 
 
 def test_a_server_that_imports_from_elsewhere_is_refused(checkout: Path, tmp_path: Path) -> None:

@@ -234,6 +234,24 @@ async def test_an_estimate_of_the_replica_corrects_that_of_the_director(
     asked.cancel()
 
 
+async def test_what_is_known_of_a_loaded_model_outlives_it_and_a_new_configuration(
+    world: World, director: Callable[[], Any]
+) -> None:
+    here = director()
+    await recovered(here)
+    info = ModelInfo(1, 0, "none", "cpu", "0")
+    assert await loads(here, world, "a-1")
+    await here.report(report("ready", info=info))
+    assert here._view.snapshot.model(A).info == info
+    here._handle(ev.Unload("u", A))
+    await here.configure(config(max_queued=7), 1.0)  # nothing of it runs any more
+    world.actors = {}
+    here._watch._reports.clear()
+    await recovered(here)
+    shown = (await here.watch(0)).snapshot.model(A)
+    assert (shown.state, shown.info) == ("unloaded", info)
+
+
 async def test_gpus_that_join_later_are_pointed_out_once(
     world: World, director: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,7 +31,7 @@ from llm_serve.status import Loading, ModelStatus, ServerStatus
 log = logging.getLogger("ray.serve")
 COMMENT_PERIOD_S = 3.0
 _BULK = 256 * 1024
-"""Characters above which a job goes by reference: by value, Ray's messages end at 4 MiB."""
+"""Characters above which a request goes by reference: by value, Ray's messages end at 4 MiB."""
 
 
 class HandleGateway:
@@ -41,7 +41,7 @@ class HandleGateway:
         self,
         config: Config,
         models: dict[str, DeploymentHandle],
-        link: DirectorClient,
+        director: DirectorClient,
         admission: dict[str, Admission],
         created: int,
     ) -> None:
@@ -50,12 +50,12 @@ class HandleGateway:
         self._bulk_handles = {
             model_id: handle.options(stream=True) for model_id, handle in models.items()
         }
-        self._link = link
+        self._director = director
         self._admission = admission
         self._created = created
 
     def status(self) -> ServerStatus:
-        view = self._link.view
+        view = self._director.view
         snapshot = ServerStatus("starting", ()) if view is None else view.snapshot
         shown = {m.id: m for m in snapshot.models}
         ids = [model.id for model in self._config.models]
@@ -65,79 +65,79 @@ class HandleGateway:
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
         version = 0
         while True:
-            version = await self._link.changed(version)
+            version = await self._director.changed(version)
             yield self.status()
 
     @contextmanager
-    def place(self, job: GenerationRequest) -> Iterator[None]:
+    def place(self, request: GenerationRequest) -> Iterator[None]:
         """See Gateway. Raises QueueFull; Conflict while the server shuts down."""
         self._refuse_while_draining()
-        admission = self._admission[job.model]
+        admission = self._admission[request.model]
         try:
-            with admission.place(job.sequences):
+            with admission.place(request.sequences):
                 if admission.must_report:
-                    self._link.report_soon()
+                    self._director.report_soon()
                 yield
         except QueueFull:
             if admission.must_report:  # by newer figures there may be room
-                self._link.report_soon()
+                self._director.report_soon()
             raise
 
     async def admit(
-        self, job: GenerationRequest, hold_s: float | None
+        self, request: GenerationRequest, hold_s: float | None
     ) -> AsyncGenerator[Loading, None]:
         """See Gateway. Asks the director only where the model is not ready."""
         self._refuse_while_draining()
-        if self._link.may_send(job.model):
+        if self._director.may_send(request.model):
             return
-        ticket = f"{job.id}-{uuid.uuid4().hex[:8]}"
-        request = ev.Request(ticket, job.model, self._link.name, hold_s)
-        answer = asyncio.ensure_future(self._link.ask(request))
+        ticket = f"{request.id}-{uuid.uuid4().hex[:8]}"
+        question = ev.Request(ticket, request.model, self._director.name, hold_s)
+        answer = asyncio.ensure_future(self._director.ask(question))
         try:
             while not answer.done():
                 await asyncio.wait({answer}, timeout=COMMENT_PERIOD_S)
                 # Who is not held hears nothing before the answer: a comment would open the stream.
                 if hold_s is None or answer.done():
                     continue
-                yield self._loading(job.model)
+                yield self._loading(request.model)
             effect = answer.result()
         except DirectorAway:
-            raise self._undecided(job.model, hold_s) from None
+            raise self._undecided(request.model, hold_s) from None
         finally:
             if not answer.done():
                 answer.cancel()
-                self._link.cancel(ticket)
+                self._director.cancel(ticket)
         match effect:
             case fx.Admitted():
                 return
             case fx.Accepted(loading=loading):
                 raise ComeBack(loading)
             case _:
-                raise refusal(effect, job.model)
+                raise refusal(effect, request.model)
 
-    async def generate(self, job: GenerationRequest) -> AsyncGenerator[bytes, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
         """See Gateway. Raises QueueFull, EngineDied, Readmit and the model's own."""
-        if not self._link.may_send(job.model):
+        if not self._director.may_send(request.model):
             raise Readmit
-        with self._admission[job.model].sent(job.sequences):
-            handles = self._bulk_handles if job.size > _BULK else self._handles
-            messages = handles[job.model].generate.remote(job)
+        with self._admission[request.model].sent(request.sequences):
+            handles = self._bulk_handles if request.size > _BULK else self._handles
+            messages = handles[request.model].generate.remote(request)
             try:
-                first = await self._first(job.model, messages)
+                first = await self._first(request.model, messages)
                 assert first == STARTED
                 async for message in messages:
                     yield message
             except BackPressureError:
-                raise self._admission[job.model].full() from None
+                raise self._admission[request.model].full() from None
             except RayTaskError as error:
                 raise _cause(error) from None
             except (RayError, DeploymentUnavailableError) as error:
-                log.warning("%s failed: %s", job.id, type(error).__name__)
+                log.warning("%s failed: %s", request.id, type(error).__name__)
                 # One that cannot be reached for a moment (ActorUnavailableError) may well live.
                 if isinstance(error, ActorDiedError) and error.actor_id is not None:
-                    self._link.replica_died(error.actor_id)
+                    self._director.replica_died(error.actor_id)
                 raise EngineDied(
-                    f"The engine of {job.model} died while it worked on this request; "
+                    f"The engine of {request.model} died while it worked on this request; "
                     "send it again."
                 ) from None
             finally:
@@ -161,7 +161,7 @@ class HandleGateway:
 
     async def _told(self, question: ev.Load | ev.Unload) -> Answer:
         try:
-            return await self._link.ask(question)
+            return await self._director.ask(question)
         except DirectorAway:
             raise NotReady(
                 "Nobody decides about models at the moment; try again in 2 s.", retry_after_s=2
@@ -174,7 +174,7 @@ class HandleGateway:
         return ComeBack(loading) if hold_s is None else not_ready(loading)
 
     def _refuse_while_draining(self) -> None:
-        if self._link.view is not None and self._link.view.snapshot.state == "draining":
+        if self._director.view is not None and self._director.view.snapshot.state == "draining":
             raise Conflict("The server is shutting down.")
 
     async def _first(self, model: str, messages: AsyncGenerator[bytes, None]) -> bytes:
@@ -183,10 +183,10 @@ class HandleGateway:
         first = asyncio.ensure_future(anext(messages))
         try:
             while not first.done():
-                leaving = self._link.leaving(model)
+                leaving = self._director.leaving(model)
                 either: set[asyncio.Future[Any]] = {first, leaving}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if not first.done() and not self._link.may_send(model):
+                if not first.done() and not self._director.may_send(model):
                     raise Readmit
             return first.result()
         finally:
@@ -201,7 +201,7 @@ class HandleGateway:
 
     def _counted(self, model: ModelStatus) -> ModelStatus:
         """What the scheduler published of a model, as of now and with what all ingresses count."""
-        admission, age_s = self._admission[model.id], self._link.age_s
+        admission, age_s = self._admission[model.id], self._director.age_s
         left = None if model.eta_s is None else model.eta_s - age_s
         return replace(
             model,

@@ -27,8 +27,8 @@ class Ingress:
         admission = {m.id: Admission(m, config.server.ingress_replicas) for m in config.models}
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
-        link = DirectorClient(context.app_name, name, config, admission)
-        self._gateway = HandleGateway(config, models, link, admission, int(time.time()))
+        director = DirectorClient(context.app_name, name, config, admission)
+        self._gateway = HandleGateway(config, models, director, admission, int(time.time()))
 
     def __serve_build_asgi_app__(self) -> Starlette:
         bind = os.environ.get("LLM_SERVE_HOST")

@@ -80,7 +80,7 @@ class Replica:
             if self._report.state == "failed":
                 await asyncio.Event().wait()
 
-    async def generate(self, job: GenerationRequest) -> AsyncGenerator[bytes, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
         """STARTED, then the encoded messages of `llm_serve.generation.execution.execute`."""
         yield STARTED
         await asyncio.shield(self._loading)
@@ -90,7 +90,7 @@ class Replica:
             )
         self._working += 1
         try:
-            async with aclosing(execute(self._backend, job, self._max_running)) as messages:
+            async with aclosing(execute(self._backend, request, self._max_running)) as messages:
                 async for message in messages:
                     for start in range(0, len(message), _PIECE):
                         yield message[start : start + _PIECE]

@@ -165,9 +165,7 @@ class Processes:
         kept = len(model.shares) - model.shedding
         if kept > 1:
             self._life.withdraw(model, share, reason, now)
-        elif share in model.shares[kept:] or any(s.up for s in model.shares if s is not share):
-            model.last(share)  # one is to go, so it is this one, and the other serves on
-        else:
+        elif share not in model.shares[kept:]:  # those are to go, and nothing is expected of them
             self.fail(model, reason, now)
 
     def fail(self, model: Model, reason: str, now: float) -> None:
