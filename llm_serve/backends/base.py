@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llm_serve.progress import ModelInfo, OnProgress
-from llm_serve.sampling import Delta, Prompt, Sampling
+from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Backend(Protocol):
 
     async def load(self, report: OnProgress) -> ModelInfo: ...
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt: ...
+    def encode_chat(self, conversation: Conversation) -> Prompt: ...
 
     def encode_text(self, text: str) -> Prompt: ...
 

@@ -15,7 +15,7 @@ from itertools import count
 from llm_serve.config import EchoEngine, ModelConfig
 from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
-from llm_serve.sampling import Delta, FinishReason, Prompt, Sampling, TokenLogprob
+from llm_serve.sampling import Conversation, Delta, FinishReason, Prompt, Sampling, TokenLogprob
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 _STEPS = 20
@@ -49,8 +49,8 @@ class EchoBackend:
             engine_version="echo",
         )
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        return self.encode_text(messages[-1]["content"])
+    def encode_chat(self, conversation: Conversation) -> Prompt:
+        return self.encode_text(conversation.messages[-1]["content"])
 
     def encode_text(self, text: str) -> Prompt:
         ids = []

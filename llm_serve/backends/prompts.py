@@ -9,11 +9,11 @@ from typing import Any
 
 from llm_serve.config import ModelConfig
 from llm_serve.errors import InvalidRequest, PromptTooLong
-from llm_serve.sampling import Prompt, Sampling
+from llm_serve.sampling import Conversation, Prompt, Sampling
 
 
-def chat_prompt(tokenizer: Any, messages: list[dict[str, str]], model_id: str) -> Prompt:
-    """The messages through the model's chat template. Raises InvalidRequest."""
+def chat_prompt(tokenizer: Any, conversation: Conversation, model_id: str) -> Prompt:
+    """The conversation through the model's chat template. Raises InvalidRequest."""
     if not tokenizer.chat_template:
         raise InvalidRequest(
             f"{model_id} has no chat template; use /v1/completions with a prompt.",
@@ -22,7 +22,9 @@ def chat_prompt(tokenizer: Any, messages: list[dict[str, str]], model_id: str) -
     from jinja2 import TemplateError
 
     try:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(
+            list(conversation.messages), add_generation_prompt=True, tokenize=False
+        )
     except TemplateError as error:
         raise InvalidRequest(
             f"The chat template of {model_id} refused the messages: {error}", param="messages"

@@ -30,7 +30,7 @@ from llm_serve.errors import (
     without_paths,
 )
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
-from llm_serve.sampling import Delta, Prompt, Sampling
+from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 log = logging.getLogger("llm_serve.backends.tensorrt_llm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
@@ -150,8 +150,8 @@ class TensorrtBackend:
             engine_version=str(getattr(imported(self._config.id), "__version__", "unknown")),
         )
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        return chat_prompt(self._tokenizer, messages, self._config.id)
+    def encode_chat(self, conversation: Conversation) -> Prompt:
+        return chat_prompt(self._tokenizer, conversation, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._tokenizer, text)
@@ -206,7 +206,7 @@ class TensorrtBackend:
         guide = None
         if sampling.guide is not None:
             guide = package.llmapi.GuidedDecodingParams(
-                json=sampling.guide.schema, json_object=sampling.guide.schema is None
+                json=sampling.guide.text or None, json_object=sampling.guide.kind == "json_object"
             )
         return package.SamplingParams(
             end_id=self._eos[0] if self._eos else -1,

@@ -13,7 +13,8 @@ from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
-from llm_serve.generation.render import Renderer
+from llm_serve.generation.render import OpenAIRenderer
+from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
@@ -38,7 +39,7 @@ async def execute(
         return
     prompts = await _encode(backend, request)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
-    renderer = Renderer(request, sum(len(p.token_ids) for p in prompts), len(inputs))
+    renderer = _renderer(request, sum(len(p.token_ids) for p in prompts), len(inputs))
     deltas = (
         _one(backend, request, inputs[0])
         if len(inputs) == 1
@@ -55,14 +56,21 @@ async def execute(
         try:
             async for batch in deltas:
                 message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
-                begun = True
+                if not begun:
+                    message = renderer.begin() + message
+                    begun = True
                 yield message
         except ServeError as error:
             if not begun:
                 raise
-            yield error_frame(error)
+            yield renderer.failed(error)
             return
         yield renderer.end()
+
+
+def _renderer(request: GenerationRequest, prompt_tokens: int, answers: int) -> Renderer:
+    """The renderer of the request's route."""
+    return OpenAIRenderer(request, prompt_tokens, answers)
 
 
 async def _by_engine(
@@ -81,10 +89,10 @@ async def _by_engine(
 
 
 async def _encode(backend: Backend, request: GenerationRequest) -> list[Prompt]:
-    if request.kind == "chat":
+    if request.conversation is not None:
         if request.size > _LONG_TEXT:
-            return [await asyncio.to_thread(backend.encode_chat, list(request.messages))]
-        return [backend.encode_chat(list(request.messages))]
+            return [await asyncio.to_thread(backend.encode_chat, request.conversation)]
+        return [backend.encode_chat(request.conversation)]
     prompts = []
     for prompt in request.prompts:
         if not isinstance(prompt, str):

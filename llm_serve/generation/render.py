@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from llm_serve.errors import ServeError
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta, FinishReason, TokenLogprob
-from llm_serve.wire import DONE, frame, to_json
+from llm_serve.wire import DONE, error_frame, frame, to_json
 
 
 def usage(
@@ -28,8 +29,8 @@ def usage(
     return counts
 
 
-class Renderer:
-    """Renders one request: deltas to frames while streaming, or one body at the end."""
+class OpenAIRenderer:
+    """The renderer of chats and text completions."""
 
     def __init__(self, request: GenerationRequest, prompt_tokens: int, choices: int) -> None:
         self.request = request
@@ -52,6 +53,9 @@ class Renderer:
         self._offsets = [0] * choices
         self._begun = [False] * choices
 
+    def begin(self) -> bytes:
+        return b""
+
     def chunk(self, index: int, delta: Delta) -> bytes:
         """The frame of one delta; the first of a chat's choice carries the role."""
         self._count(index, delta)
@@ -70,6 +74,9 @@ class Renderer:
             return DONE
         total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return frame({**self._head, "choices": [], "usage": total}) + DONE
+
+    def failed(self, error: ServeError) -> bytes:
+        return error_frame(error)
 
     def add(self, index: int, delta: Delta) -> None:
         """Keeps a delta for `body`."""

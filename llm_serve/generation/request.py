@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from llm_serve.sampling import Sampling
+from llm_serve.sampling import Conversation, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request of one client, which may ask for several answers. It is sent by pickle.
 
-    A `completion` has `prompts`, texts or token ids; a `chat` has `messages`, each with `role`,
-    `content` and perhaps `name`. An `engine` request goes to the engine's own server as it came: it
-    has the `path` of the route and the `body`, its JSON, which holds `inputs` prompts.
+    A `completion` has `prompts`, texts or token ids; a `chat` has a `conversation`. An
+    `engine` request goes to the engine's own server as it came: it has the `path` of the route and
+    the `body`, its JSON, which holds `inputs` prompts.
     """
 
     id: str
@@ -25,7 +25,7 @@ class GenerationRequest:
     created: int
     """Unix seconds."""
     sampling: Sampling
-    messages: tuple[dict[str, str], ...] = ()
+    conversation: Conversation | None = None
     prompts: tuple[str | tuple[int, ...], ...] = ()
     n: int = 1
     """Answers to each prompt."""
@@ -50,8 +50,19 @@ class GenerationRequest:
     def size(self) -> int:
         """How much there is to move and to tokenize: characters, token ids and numbers."""
         sampling = self.sampling
-        texts = sum(len(value) for message in self.messages for value in message.values())
-        texts += sum(map(len, sampling.stop)) + 2 * len(sampling.logit_bias)
+        texts = sum(map(len, sampling.stop)) + 2 * len(sampling.logit_bias)
+        if (chat := self.conversation) is not None:
+            texts += sum(map(_size, chat.messages)) + _size(chat.template)
+            texts += 0 if chat.tools is None else sum(map(_size, chat.tools.functions))
         if sampling.guide is not None:
-            texts += len(sampling.guide.schema or "")
+            texts += len(sampling.guide.text)
         return texts + sum(len(prompt) for prompt in self.prompts) + len(self.body)
+
+
+def _size(value: Any) -> int:
+    """Characters of all texts in a JSON value, keys included, and one for each other value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _size(one) for key, one in value.items())
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1

@@ -15,7 +15,7 @@ from llm_serve.api import views
 from llm_serve.api.schemas import answers as types
 from llm_serve.config import Config
 from llm_serve.errors import ServeError
-from llm_serve.generation.render import Renderer
+from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.progress import ModelInfo
 from llm_serve.sampling import Delta, Sampling, TokenLogprob
@@ -87,12 +87,12 @@ def test_whatever_is_generated_is_rendered_as_its_type(
     pieces = [(index, delta) for delta in deltas for index in range(n)]
     pieces += [(index, Delta("", 1, finish_reason="stop")) for index in range(n)]
 
-    def renderer(stream: bool) -> Renderer:
+    def renderer(stream: bool) -> OpenAIRenderer:
         sampling = Sampling(logprobs=logprobs)
         request = GenerationRequest(
             "x", kind, "m", 0, sampling, n=n, stream=stream, include_usage=usage
         )
-        return Renderer(request, 3, n)
+        return OpenAIRenderer(request, 3, n)
 
     streaming, whole = renderer(True), renderer(False)
     sent = b"".join(streaming.chunk(*piece) for piece in pieces) + streaming.end()

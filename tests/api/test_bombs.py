@@ -23,7 +23,7 @@ from llm_serve.api.schemas.values import MAX_ENTRIES, MAX_MESSAGES
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, RequestTimeout, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.sampling import Guide, Sampling
+from llm_serve.sampling import Conversation, Guide, Sampling
 from tests.support.client import CHAT, TEXT, Api, check, refused, user
 from tests.support.inprocess import echo, serving
 from tests.support.local_gateway import LocalGateway
@@ -228,13 +228,13 @@ def test_lists_that_the_engine_would_check_have_an_end() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"messages": ({"role": "user", "content": "\U0001f600" * 300_000},)},
+        {"conversation": Conversation(({"role": "user", "content": "\U0001f600" * 300_000},))},
         {"prompts": ((2**31,) * 300_000,)},
         {"prompts": ("a" * 3000,) * 100},
         {"body": b"a" * 300_000},
         {"sampling": Sampling(logit_bias=((2**31, 0.5),) * 300_000)},
         {"sampling": Sampling(stop=("a" * 300_000,))},
-        {"sampling": Sampling(guide=Guide("a" * 300_000))},
+        {"sampling": Sampling(guide=Guide("json_schema", "a" * 300_000))},
     ],
     ids=lambda fields: "-".join(fields),
 )

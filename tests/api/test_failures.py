@@ -18,7 +18,7 @@ from llm_serve.errors import (
     ServeError,
     UnsupportedParameter,
 )
-from llm_serve.generation.render import Renderer
+from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Delta
 from tests.support.client import Api, refused
@@ -114,7 +114,7 @@ class Raising(LocalGateway):
     after = 0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
-        renderer = Renderer(request, 1, 1)
+        renderer = OpenAIRenderer(request, 1, 1)
         for _ in range(self.after):
             yield renderer.chunk(0, Delta("a ", 1))
         raise self.error

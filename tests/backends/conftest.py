@@ -11,7 +11,7 @@ import pytest
 
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.config import ModelConfig, SamplingDefaults, TransformersEngine, default_config
-from llm_serve.sampling import Delta, Prompt, Sampling
+from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 MODEL_ID = "smol"
 DEFAULT_MAX_TOKENS = 48
@@ -111,4 +111,4 @@ async def ask(backend: TransformersBackend, prompt: Prompt, **sampling: Any) -> 
 
 
 def chat(backend: TransformersBackend, text: str) -> Prompt:
-    return backend.encode_chat([{"role": "user", "content": text}])
+    return backend.encode_chat(Conversation(({"role": "user", "content": text},)))

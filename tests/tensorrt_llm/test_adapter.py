@@ -21,7 +21,7 @@ from llm_serve.errors import (
     LoadFailed,
     UnsupportedParameter,
 )
-from llm_serve.sampling import Sampling
+from llm_serve.sampling import Conversation, Sampling
 from tests.support.client import Api, refused, user
 from tests.support.tensorrt import REAL
 from tests.support.waiting import until
@@ -121,7 +121,7 @@ async def test_who_leaves_is_aborted(api: Api) -> None:
     before = fake(api).aborted
 
     async def leave() -> None:
-        prompt = backend.encode_chat(user("Write a long story."))
+        prompt = backend.encode_chat(Conversation(tuple(user("Write a long story."))))
         async with aclosing(backend.generate(prompt, Sampling(ignore_eos=True))) as deltas:
             await anext(deltas)
 

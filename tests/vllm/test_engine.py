@@ -14,7 +14,7 @@ from llm_serve.backends.vllm.arguments import OURS, check_keys
 from llm_serve.backends.vllm.backend import VllmBackend
 from llm_serve.config import ModelConfig
 from llm_serve.errors import LoadFailed
-from llm_serve.sampling import Sampling
+from llm_serve.sampling import Conversation, Sampling
 from tests.support.client import Api
 from tests.support.waiting import until
 
@@ -40,7 +40,9 @@ async def test_sixteen_who_leave_leave_nothing_running(api: Api) -> None:
     tool = {"messages": [{"role": "user", "content": "Hi."}], "min_tokens": 900, "stream": True}
 
     async def plain() -> None:
-        prompt = backend.encode_chat([{"role": "user", "content": "Write a long story."}])
+        prompt = backend.encode_chat(
+            Conversation(({"role": "user", "content": "Write a long story."},))
+        )
         async with aclosing(backend.generate(prompt, Sampling(ignore_eos=True))) as deltas:
             await anext(deltas)
             assert backend.unfinished() > 0

@@ -33,7 +33,7 @@ from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.sampling import Guide, Sampling
+from llm_serve.sampling import Conversation, Guide, Sampling
 
 _Request = TypeVar("_Request", bound=Sampled)
 
@@ -61,8 +61,8 @@ def parse_chat(fields: Fields, config: Config) -> GenerationRequest:
     if body.needs_engine() or not rendered_here(model):
         request = completed_by_engine(CHAT, fields, body, model, sampling)
     else:
-        messages = tuple(message.templated() for message in body.messages)
-        request = _rendered("chat", body, model, sampling, messages=messages)
+        conversation = Conversation(tuple(message.templated() for message in body.messages))
+        request = _rendered("chat", body, model, sampling, conversation=conversation)
     return _bounded(request, model)
 
 
@@ -99,7 +99,7 @@ def _rendered(
     model: ModelConfig,
     sampling: Sampling,
     *,
-    messages: tuple[dict[str, str], ...] = (),
+    conversation: Conversation | None = None,
     prompts: tuple[str | tuple[int, ...], ...] = (),
 ) -> GenerationRequest:
     """A request whose answer our renderer writes."""
@@ -110,7 +110,7 @@ def _rendered(
         model=model.id,
         created=int(time.time()),
         sampling=sampling,
-        messages=messages,
+        conversation=conversation,
         prompts=prompts,
         n=body.n,
         stream=body.stream,

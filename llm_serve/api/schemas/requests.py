@@ -218,7 +218,7 @@ class GuidedChatRequest(Chat[Message, AnyFormat]):
             case JsonFormat():
                 return Guide()
             case SchemaFormat(json_schema=schema):
-                return Guide(json.dumps(schema.schema_))
+                return Guide("json_schema", json.dumps(schema.schema_))
             case _:
                 return None
 

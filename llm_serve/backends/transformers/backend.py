@@ -14,7 +14,7 @@ from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
-from llm_serve.sampling import Delta, Prompt, Sampling
+from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
     from llm_serve.backends.transformers.checkpoint import Checkpoint
@@ -123,8 +123,8 @@ class TransformersBackend:
             },
         )
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        return chat_prompt(self._checkpoint.tokenizer, messages, self._config.id)
+    def encode_chat(self, conversation: Conversation) -> Prompt:
+        return chat_prompt(self._checkpoint.tokenizer, conversation, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._checkpoint.tokenizer, text)

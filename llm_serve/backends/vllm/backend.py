@@ -28,7 +28,7 @@ from llm_serve.errors import (
     without_paths,
 )
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
-from llm_serve.sampling import Delta, Prompt, Sampling
+from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
     from vllm import AsyncLLMEngine, SamplingParams
@@ -183,8 +183,8 @@ class VllmBackend:
         each = current_platform.get_device_total_memory() * cache.gpu_memory_utilization
         return int(each * world)
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> Prompt:
-        return chat_prompt(self._tokenizer, messages, self._config.id)
+    def encode_chat(self, conversation: Conversation) -> Prompt:
+        return chat_prompt(self._tokenizer, conversation, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._tokenizer, text)

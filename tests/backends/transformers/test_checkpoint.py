@@ -13,6 +13,7 @@ import pytest
 
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import InvalidRequest, LoadFailed
+from llm_serve.sampling import Conversation
 
 from ..conftest import MODEL_ID, loaded
 
@@ -100,7 +101,7 @@ def test_without_a_chat_template_there_are_completions(broken: Path) -> None:
     backend = loaded(broken, kv_cache_tokens=256)
     try:
         with pytest.raises(InvalidRequest, match="/v1/completions"):
-            backend.encode_chat([{"role": "user", "content": "Hi"}])
+            backend.encode_chat(Conversation(({"role": "user", "content": "Hi"},)))
         assert backend.encode_text("Hi").token_ids
     finally:
         asyncio.run(backend.close())

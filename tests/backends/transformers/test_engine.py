@@ -11,7 +11,7 @@ import pytest
 
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.errors import InternalError
-from llm_serve.sampling import Prompt
+from llm_serve.sampling import Conversation, Prompt
 
 from ..conftest import Answer, Greedy, ask, chat, loaded
 
@@ -38,7 +38,14 @@ def forgetful(folder: Path) -> Iterator[TransformersBackend]:
 def turn(backend: TransformersBackend, *said: str) -> Prompt:
     roles = ("user", "assistant")
     messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate(said)]
-    return backend.encode_chat([{"role": "system", "content": SYSTEM}, *messages])
+    return backend.encode_chat(
+        Conversation(
+            (
+                {"role": "system", "content": SYSTEM},
+                *messages,
+            )
+        )
+    )
 
 
 def cached(answer: Answer) -> int | None:
