@@ -22,9 +22,9 @@ test: install-vllm
 	$(PYTEST) -n 2 --no-loadscope-reorder -m 'not model and not vllm and not alone'
 	$(PYTEST) -m 'alone and not model and not vllm'
 
-# Neither Ray nor a model is started.
+# Neither Ray nor a model is started, and nothing takes long.
 quick: install-vllm
-	$(PYTEST) -n 2 --no-loadscope-reorder -m 'not ray and not model and not gpu and not vllm'
+	$(PYTEST) -n 2 --no-loadscope-reorder -m 'not ray and not model and not gpu and not vllm and not long'
 
 # The small real model in every engine. Engines take all cores, so one process runs them.
 engines: install-vllm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import yaml
 from bench.imported import checkouts
 from deployments.schema import deploy_schema
 from llm_serve.config import DEFAULT_HOST, DEFAULT_PORT, Config
+from llm_serve.host.ports import free_port
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).resolve().parents[1]
@@ -123,12 +123,6 @@ def _serving(checkout: Path, name: str, path: Path, model: str | None) -> Server
 def _commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "no commit"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -225,7 +225,7 @@ async def test_held_requests_have_places_and_are_shown_as_queued() -> None:
         pass
     assert gateway.status().model("echo/a").queued == 2
     link.view = RoutingView(ServerStatus("ok", (READY,), version=2))
-    link.answer.set_result(fx.Admitted("t", "echo/a", 2))
+    link.answer.set_result(fx.Admitted("t", "echo/a"))
     await asyncio.gather(*waiting[1:])
     status = gateway.status().model("echo/a")
     assert (status.running, status.queued) == (0, 0)

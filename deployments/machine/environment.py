@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from deployments.door.stand_in import DOOR
 from deployments.schema import ServeFile
+from llm_serve.host.ports import free_port
 from llm_serve.models import cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,14 +91,6 @@ def applied(variables: Mapping[str, str], defaults: Mapping[str, str]) -> Iterat
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def free_port() -> int:
-    """A loopback port that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _haproxy_script(folder: Path) -> Path:

@@ -41,6 +41,14 @@ def require_port(host: str, port: int) -> None:
     listen(host, port).close()
 
 
+def free_port() -> int:
+    """A loopback port that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def is_loopback(host: str) -> bool:
     """True where only this machine can reach the address."""
     try:

@@ -55,11 +55,10 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Send it now, unless a snapshot newer than `version` says otherwise; then ask again."""
+    """Send it now, unless a snapshot newer than the answer says otherwise; then ask again."""
 
     ticket: str
     model: str
-    version: int
 
 
 @dataclass(frozen=True, slots=True)

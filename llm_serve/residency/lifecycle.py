@@ -45,7 +45,7 @@ class Lifecycle:
         model.used_since_ready = model.wanted = False
         self._enter(model, Phase.READY, now)
         self._emit(Measured(model.spec.model, model.footprint, model.load_s))
-        self._waiters.admit(model, self.version + 1, now)
+        self._waiters.admit(model, now)
 
     def revoke(self, model: Model, why: Revoked, now: float) -> None:
         """READY -> REVOKING: the next snapshot says so; nothing is stopped yet (rules 2, 8)."""
@@ -62,7 +62,7 @@ class Lifecycle:
             return
         self._enter(model, Phase.READY, now)
         model.wanted = False
-        self._waiters.admit(model, self.version + 1, now)
+        self._waiters.admit(model, now)
 
     def leave(self, model: Model, now: float) -> None:
         """-> LEAVING: Ray drains it; it keeps its share until it is gone (rules 1, 2)."""
@@ -116,7 +116,7 @@ class Lifecycle:
         """LOADING -> READY: a replica that was taken for dead reports; nothing was loaded."""
         model.wanted = False
         self._enter(model, Phase.READY, now)
-        self._waiters.admit(model, self.version + 1, now)
+        self._waiters.admit(model, now)
 
     def withdraw(self, model: Model, share: Share, reason: str, now: float) -> None:
         """Takes one replica's grant back: it cannot load, and the others serve on (rule 6)."""

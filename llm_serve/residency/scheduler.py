@@ -167,7 +167,7 @@ class Scheduler:
         if model.phase is Phase.READY:
             model.last_used = now
             model.used_since_ready = True
-            self._effects.append(Admitted(event.ticket, event.model, self.snapshot.version))
+            self._effects.append(Admitted(event.ticket, event.model))
             return
         if model.phase is not Phase.LOADING and model.cooldown_until > now:
             left = max(1, round(model.cooldown_until - now))

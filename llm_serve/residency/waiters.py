@@ -40,13 +40,13 @@ class Waiters:
         for name in gone:
             self.leave(name)
 
-    def admit(self, model: Model, version: int, now: float) -> None:
+    def admit(self, model: Model, now: float) -> None:
         """The model is ready: everyone goes on."""
         if model.tickets:
             model.last_used = now
             model.used_since_ready = True
         for name in self._drop(model):
-            self._emit(Admitted(name, model.spec.model, version))
+            self._emit(Admitted(name, model.spec.model))
 
     def fail(self, model: Model, reason: str, retry_after_s: int) -> None:
         """The load failed: everyone gets the reason, nobody is expected back (rule 6)."""

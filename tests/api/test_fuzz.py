@@ -18,6 +18,8 @@ from llm_serve.api.schemas.openapi import document
 from tests.support.client import CHAT, TEXT, Api
 from tests.support.fuzz import Fuzz, accept
 
+pytestmark = pytest.mark.long
+
 READS = ("/healthz", "/v1/models", "/v1/models/{model_id}", "/openapi.json")
 POSITIVE, NEGATIVE = 150, 250
 """Examples of each operation."""

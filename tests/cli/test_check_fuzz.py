@@ -17,7 +17,10 @@ from deployments.schema import IMPORT_PATH, POLICY, ServeFile
 from llm_serve.config.yaml_file import MOST, BadFile
 from tests.cli.test_check import GOOD
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 Place = tuple[int | str, ...]
 

@@ -96,6 +96,7 @@ def test_headers_that_are_too_large(
     [b"\x16\x03\x01\x02\x00", b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\nHost"],
     ids=["tls", "garbage", "half"],
 )
+@pytest.mark.long
 @pytest.mark.parametrize("served", [True, False], ids=["served", "closed"])
 def test_what_is_no_request_gets_no_answer_and_an_end(
     door: DoorThread, port: int, ingress: int, stand_in: StandIn, sent: bytes, served: bool

@@ -23,6 +23,8 @@ from llm_serve.host.processes import lives
 from tests.support.inprocess import echo
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 CHILD = """
 import http.server, json, subprocess, sys, threading
 from deployments.machine.launch import Order

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -301,6 +302,7 @@ class Machine(RuleBasedStateMachine):
         self.world.deliver_all()
 
 
+@pytest.mark.long
 def test_twenty_thousand_steps() -> None:
     Machine.steps.clear()
     run_state_machine_as_test(

@@ -7,6 +7,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SIM: dict[str, Any] = runpy.run_path(
     str(Path(__file__).parents[2] / "bench" / "residency_sim.py"), run_name="sim"
 )
@@ -18,6 +20,7 @@ def day(name: str) -> Any:
     return SIM["World"](specs, SIM["strategies"]()[name]).run(sessions)
 
 
+@pytest.mark.long
 def test_fewer_switches_and_shorter_waits_than_fifo_and_lru() -> None:
     ours, again = day("ours"), day("ours")
     assert (ours.loads, ours.waits) == (again.loads, again.waits)

@@ -17,6 +17,8 @@ from llm_serve.backends.transformers import kv_memory  # noqa: E402
 from llm_serve.backends.transformers.engine import Engine  # noqa: E402
 from llm_serve.sampling import Sampling  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 SIZES: dict[str, Any] = {
     "vocab_size": 128,
     "hidden_size": 64,
