@@ -6,21 +6,27 @@ Messages are coalesced, never timed: each holds whatever is waiting at that mome
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.generation.encoding import encode
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
-from llm_serve.generation.request import GenerationRequest
+from llm_serve.generation.request import Dialect, GenerationRequest, Kind
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
-_LONG_TEXT = 20_000
-"""Characters above which tokenizing is moved off the event loop."""
+RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
+    "chat": OpenAIRenderer,
+}
+"""What renders the answers to chats and texts: made of the request, the tokens of its prompts and
+the number of its answers."""
+WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {}
+"""What answers the kinds of requests that generate nothing, with the whole body."""
 
 
 async def execute(
@@ -37,9 +43,13 @@ async def execute(
         async for message in _by_engine(cast(EngineServer, backend), request):
             yield message
         return
-    prompts = await _encode(backend, request)
+    if (answer := WITHOUT_GENERATING.get(request.kind)) is not None:
+        yield await answer(backend, request)
+        return
+    prompts = await encode(backend, request)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
-    renderer = _renderer(request, sum(len(p.token_ids) for p in prompts), len(inputs))
+    prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    renderer = RENDERERS[request.dialect](request, prompt_tokens, len(inputs))
     deltas = (
         _one(backend, request, inputs[0])
         if len(inputs) == 1
@@ -68,11 +78,6 @@ async def execute(
         yield renderer.end()
 
 
-def _renderer(request: GenerationRequest, prompt_tokens: int, answers: int) -> Renderer:
-    """The renderer of the request's route."""
-    return OpenAIRenderer(request, prompt_tokens, answers)
-
-
 async def _by_engine(
     backend: EngineServer, request: GenerationRequest
 ) -> AsyncGenerator[bytes, None]:
@@ -86,22 +91,6 @@ async def _by_engine(
             if not (begun and request.stream):
                 raise
             yield error_frame(error, request.path)
-
-
-async def _encode(backend: Backend, request: GenerationRequest) -> list[Prompt]:
-    if request.conversation is not None:
-        if request.size > _LONG_TEXT:
-            return [await asyncio.to_thread(backend.encode_chat, request.conversation)]
-        return [backend.encode_chat(request.conversation)]
-    prompts = []
-    for prompt in request.prompts:
-        if not isinstance(prompt, str):
-            prompts.append(Prompt(prompt))
-        elif len(prompt) > _LONG_TEXT:
-            prompts.append(await asyncio.to_thread(backend.encode_text, prompt))
-        else:
-            prompts.append(backend.encode_text(prompt))
-    return prompts
 
 
 async def _one(
@@ -162,4 +151,4 @@ async def _many(
 
 def _named(error: PromptTooLong, request: GenerationRequest) -> PromptTooLong:
     """The error about the field that this route calls the prompt; a backend cannot know it."""
-    return PromptTooLong(error.message, param="messages" if request.kind == "chat" else "prompt")
+    return PromptTooLong(error.message, param=request.prompt_field)
