@@ -30,6 +30,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         echo=True,
         tools=True,
         response_format=True,
+        images=True,
         reasoning=True,
         extensions=True,
         embeddings=True,

@@ -29,7 +29,10 @@ class Capabilities:
     min_p: bool = False
     echo: bool = False
     tools: bool = False
+    """Calls of functions; that a call is made can be enforced where `response_format` is too."""
     response_format: bool = False
+    """Answers that must be JSON, or of another form."""
+    images: bool = False
     reasoning: bool = False
     extensions: bool = False
     """The engine's own request fields, beyond OpenAI's."""
