@@ -14,11 +14,6 @@ from llm_serve.api.schemas.answers import (
     EngineAnswer,
     EngineChatCompletion,
     EngineCompletion,
-    Health,
-    ModelList,
-    ModelLoad,
-    ModelObject,
-    StateEvent,
 )
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
@@ -26,6 +21,7 @@ from llm_serve.api.schemas.engine_requests import (
     EngineRequest,
 )
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
+from llm_serve.api.schemas.states import Health, ModelList, ModelLoad, ModelObject, StateEvent
 
 
 @dataclass(frozen=True, slots=True)
