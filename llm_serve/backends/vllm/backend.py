@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
-from llm_serve.backends.prompts import chat_format_of, chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.backends.vllm import private
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
@@ -170,6 +176,7 @@ class VllmBackend:
             details={
                 "kv_cache_tokens": str(blocks * size),
                 "tasks": ", ".join(sorted(tasks)),
+                **chat_details(self.chat_format),
             },
         )
 
