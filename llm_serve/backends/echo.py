@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator
 from itertools import count
 
+from llm_serve.backends.prompts import chat_details
 from llm_serve.chat import ChatFormat
 from llm_serve.config import EchoEngine, ModelConfig
 from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
@@ -51,6 +52,7 @@ class EchoBackend:
             dtype="none",
             device="cpu",
             engine_version="echo",
+            details=chat_details(self.chat_format),
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:

@@ -39,6 +39,15 @@ def chat_format_of(
     )
 
 
+def chat_details(chat_format: ChatFormat) -> dict[str, str]:
+    """What `/v1/models/{id}` says of a loaded model's chat format."""
+    return {
+        "tool_rendering": "template" if chat_format.knows_tools else "plain",
+        "tool_call_parser": chat_format.tool_parser,
+        "reasoning": "yes" if chat_format.reasoning else "no",
+    }
+
+
 def chat_prompt(
     tokenizer: Any, chat_format: ChatFormat, conversation: Conversation, model_id: str
 ) -> Prompt:

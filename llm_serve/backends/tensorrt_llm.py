@@ -19,7 +19,13 @@ from typing import Any
 
 from llm_serve.backends import engine_keys
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
-from llm_serve.backends.prompts import chat_format_of, chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -149,6 +155,7 @@ class TensorrtBackend:
             dtype=str(self._section.get("dtype", "auto")),
             device="cuda",
             engine_version=str(getattr(imported(self._config.id), "__version__", "unknown")),
+            details=chat_details(self.chat_format),
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:

@@ -24,6 +24,11 @@ For each function call, return a json object with function name and arguments wi
 """How Hermes and Qwen are told of functions."""
 
 
+def told_of(functions: str) -> str:
+    """What the system message says of functions, which are JSON texts, one a line."""
+    return _TOOLS.format(functions=functions)
+
+
 def plainly(messages: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
     """The messages with the functions in the system message, calls as text of the assistant, and
     results as turns of the user."""
@@ -45,7 +50,7 @@ def plainly(messages: list[Message], tools: list[dict[str, Any]]) -> list[Messag
     if not tools:
         return plain
     functions = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    told = _TOOLS.format(functions=functions)
+    told = told_of(functions)
     if plain and plain[0]["role"] == "system":
         first = plain[0]
         told = f"{first['content']}\n\n{told}" if first["content"] else told

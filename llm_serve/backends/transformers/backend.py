@@ -10,7 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.output_decoder import OutputDecoder, Vocabulary
-from llm_serve.backends.prompts import chat_format_of, chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -125,6 +131,7 @@ class TransformersBackend:
             details={
                 "torch": version("torch"),
                 "kv_cache_tokens": str(self._engine.capacity),
+                **chat_details(self.chat_format),
             },
         )
 
