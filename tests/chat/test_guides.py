@@ -156,7 +156,8 @@ def test_a_response_format_beside_tools() -> None:
     assert not allows(guide, f"Yes. {CALL}")
     assert not allows(guide, '{"a": "b"}')
     assert allows(guided(TOOLS, Guide("json_object")), '{"b": 2}')
-    assert allows(guided(TOOLS, Guide("regex", "a/b+")), "a/bb")
+    assert allows(guided(TOOLS, Guide("regex", r"a/b+\/\\\d")), "a/bb/\\5")
+    assert allows(guided(TOOLS, Guide("regex", "a\nb")), "a\nb")
     assert not allows(guided(replace(TOOLS, choice="required"), SCHEMA), '{"a": 1}')
     with pytest.raises(InvalidRequest) as refusal:
         guided(TOOLS, Guide("grammar", 'root ::= "a"'))
@@ -196,10 +197,42 @@ def test_a_name_that_is_no_tool() -> None:
     assert refusal.value.param == "tool_choice"
 
 
-def test_functions_that_are_not_strict_may_say_what_no_grammar_can() -> None:
-    odd = {"type": "object", "properties": {"a": {"type": "string", "format": "odd", "not": {}}}}
-    tools = Tools(({"name": "f", "parameters": odd},), "required")
-    assert check("hermes", tools, random.Random(1))
+ODD: list[dict[str, Any]] = [
+    {"type": "string", "format": "odd"},
+    {"type": "string", "pattern": "^(?!a)[a-c]+$"},
+    {"type": "string", "pattern": r"(a)\1"},
+    {"type": "string", "pattern": "("},
+    {"type": "any"},
+    {"$ref": "https://example.org/schema"},
+    {"type": "object", "patternProperties": {"^a": {}, "b$": {}}, "additionalProperties": False},
+    {"type": "array", "items": {"anyOf": [{"type": "str"}]}, "maxItems": 2},
+    {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+    {"not": {"type": "null"}, "type": "boolean"},
+    {"type": "integer", "default": {"pattern": "("}},
+]
+
+
+@pytest.mark.parametrize("schema", ODD)
+@pytest.mark.parametrize("parser", ["hermes", "qwen3_coder", "pythonic"])
+def test_functions_that_are_not_strict_may_say_what_no_grammar_can(
+    schema: dict[str, Any], parser: str
+) -> None:
+    parameters = {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}}
+    tools = Tools(({"name": "f", "parameters": {**parameters, "required": ["b"]}},), "required")
+    answer = walk(guided(tools, parser=parser), random.Random(1))
+    assert answer is not None
+    ((name, arguments),) = parse(form(parser), tools, answer).calls[:1]
+    assert name == "f"
+    assert isinstance(json.loads(arguments)["b"], bool)
+
+
+def test_a_pattern_that_a_grammar_can_be_made_of_is_enforced() -> None:
+    schema = {"type": "string", "pattern": r"^\d{2}/(?:a|b)$"}
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"p": schema}}}
+    guide = guided(Tools((function,), "required"))
+    call = '<tool_call>\n{"name": "f", "arguments": {"p": "%s"}}\n</tool_call>'
+    assert allows(guide, call % "12/a")
+    assert not allows(guide, call % "1/a")
 
 
 def test_engines_that_know_schemas_alone() -> None:
