@@ -137,6 +137,14 @@ ANSWERS: list[tuple[str, str, str, list[tuple[str, dict[str, Any]]]]] = [
         "[see](https://example.org) for [now()]",
         [],
     ),
+    (
+        "lfm2",
+        "Let me.<|tool_call_start|>[weather(city='Paris, \"France\"', days=3), now()]"
+        "<|tool_call_end|>See.",
+        "Let me.See.",
+        BOTH,
+    ),
+    ("lfm2", "[now()]", "[now()]", []),
     ("llama4_pythonic", "<|python_start|>[now()]<|python_end|>", "", [NOW]),
 ]
 """Parser, answer, its text, its calls."""

@@ -123,6 +123,29 @@ def test_turns_that_follow_each_other_are_one_where_roles_must_alternate() -> No
     assert render(CHATML, USER, USER) == "<user>Hi\n<user>Hi\n"
 
 
+def test_a_late_developer_is_not_lost() -> None:
+    first = (
+        "{% if messages[0]['role'] in ['system', 'developer'] %}{{ messages[0]['content'] }}\n"
+        "{% endif %}{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+    )
+    assert render(first, USER, said("developer", "A")) == "A\nHi"
+
+
+def test_content_is_a_list_where_the_template_takes_nothing_else() -> None:
+    template = (
+        "{% for m in messages %}<{{ m['role'] }}>{% for part in m['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}"
+        "{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    assert render(template, said("system", "A"), USER) == "<system>A<user>Hi"
+
+
+def test_a_template_may_say_it_in_words_of_its_own() -> None:
+    loud = CHATML.replace("m['content']", "m['content'] | upper") + "{# image ['type'] #}"
+    assert render(loud, USER) == "<user>HI\n"
+    assert render(loud, said("system", "Be brief."), USER) == "<user>BE BRIEF.\n\nHI\n"
+
+
 def test_what_no_form_of_it_pleases_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="Roles must alternate") as refusal:
         render(ALTERNATING, said("assistant", "Hi"))
