@@ -216,6 +216,13 @@ def test_the_cost_is_linear_in_the_length(parser: str) -> None:
     assert ratio < 20, "eight times the text; 64 would be quadratic"
 
 
+def test_another_object_is_not_held_back() -> None:
+    reader = ChatFormat.of(None, "llama3_json").parser(TOOLS, reasoning=False)
+    assert reader is not None
+    assert reader.push(Delta('{"title": "A lo', 9)).text == '{"title": "A lo'
+    assert reader.push(Delta("ng story", 9)).text == "ng story"
+
+
 @pytest.mark.parametrize("parser", ["hermes", "llama3_json", "mistral", "granite", "deepseek_v31"])
 def test_json_arguments_are_passed_on_as_they_come(parser: str) -> None:
     answer = next(a for name, a, *_ in ANSWERS if name == parser and "Paris" in a)
