@@ -10,6 +10,7 @@
     ├── ForeignOrigin             403  origin_not_allowed
     ├── ForeignHost               403  host_not_allowed
     ├── NoRoute                   404  not_found
+    ├── NoModel                   404  model_not_found
     ├── WrongMethod               405  method_not_allowed
     ├── RequestTimeout            408  request_timeout
     ├── Conflict                  409  not_accepting_requests
@@ -137,6 +138,12 @@ class NoRoute(ServeError):
     """No such path."""
 
     status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class NoModel(ServeError):
+    """The path names a model that is not in the allowlist; a body that does is an UnknownModel."""
+
+    status, type, code = 404, "invalid_request_error", "model_not_found"
 
 
 class WrongMethod(ServeError):

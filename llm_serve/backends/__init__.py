@@ -23,13 +23,14 @@ _SAMPLING = Capabilities(
     min_p=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
-    "echo": Capabilities(n=True, seed=True, logprobs=True),
-    "transformers": _SAMPLING,
+    "echo": Capabilities(n=True, seed=True, logprobs=True, tools=True, reasoning=True),
+    "transformers": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
     "vllm": replace(
         _SAMPLING,
         echo=True,
         tools=True,
         response_format=True,
+        images=True,
         reasoning=True,
         extensions=True,
         embeddings=True,
@@ -38,7 +39,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         tokenize=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, response_format=True),
+    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

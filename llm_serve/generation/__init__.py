@@ -2,5 +2,6 @@
 
 - `request`: what crosses from the ingress, which makes it (`llm_serve.api.parsing`).
 - `execution`: prompts in, deltas of every sequence out, coalesced.
-- `render`: deltas to OpenAI's JSON and server-sent events.
+- `encoding`: its prompts as tokens.
+- `render`: deltas to OpenAI's JSON and server-sent events; other dialects have a renderer each.
 """

@@ -6,21 +6,30 @@ Messages are coalesced, never timed: each holds whatever is waiting at that mome
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
+from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.generation.encoding import LONG_TEXT, encode
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
-from llm_serve.generation.request import GenerationRequest
+from llm_serve.generation.request import Dialect, GenerationRequest, Kind
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
-_LONG_TEXT = 20_000
-"""Characters above which tokenizing is moved off the event loop."""
+_Batch = list[tuple[int, Delta]]
+"""Deltas that were there at the same time, each with the number of its answer."""
+RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
+    "chat": OpenAIRenderer,
+}
+"""What renders the answers to chats and texts: made of the request, the tokens of its prompts and
+the number of its answers."""
+WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {}
+"""What answers the kinds of requests that generate nothing, with the whole body."""
 
 
 async def execute(
@@ -37,14 +46,21 @@ async def execute(
         async for message in _by_engine(cast(EngineServer, backend), request):
             yield message
         return
-    prompts = await _encode(backend, request)
+    if (answer := WITHOUT_GENERATING.get(request.kind)) is not None:
+        yield await answer(backend, request)
+        return
+    prompts = await encode(backend, request)
+    request, parsers = await _formatted(backend, request, prompts)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
-    renderer = _renderer(request, sum(len(p.token_ids) for p in prompts), len(inputs))
+    prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    renderer = RENDERERS[request.dialect](request, prompt_tokens, len(inputs))
     deltas = (
         _one(backend, request, inputs[0])
         if len(inputs) == 1
         else _many(backend, request, inputs, max_running)
     )
+    if parsers:
+        deltas = _parsed(deltas, parsers)
     async with aclosing(deltas):
         if not request.stream:
             async for batch in deltas:
@@ -58,19 +74,15 @@ async def execute(
                 message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
                 if not begun:
                     message = renderer.begin() + message
+                if message:
                     begun = True
-                yield message
+                    yield message
         except ServeError as error:
             if not begun:
                 raise
             yield renderer.failed(error)
             return
         yield renderer.end()
-
-
-def _renderer(request: GenerationRequest, prompt_tokens: int, answers: int) -> Renderer:
-    """The renderer of the request's route."""
-    return OpenAIRenderer(request, prompt_tokens, answers)
 
 
 async def _by_engine(
@@ -88,25 +100,44 @@ async def _by_engine(
             yield error_frame(error, request.path)
 
 
-async def _encode(backend: Backend, request: GenerationRequest) -> list[Prompt]:
-    if request.conversation is not None:
-        if request.size > _LONG_TEXT:
-            return [await asyncio.to_thread(backend.encode_chat, request.conversation)]
-        return [backend.encode_chat(request.conversation)]
-    prompts = []
-    for prompt in request.prompts:
-        if not isinstance(prompt, str):
-            prompts.append(Prompt(prompt))
-        elif len(prompt) > _LONG_TEXT:
-            prompts.append(await asyncio.to_thread(backend.encode_text, prompt))
+async def _formatted(
+    backend: Backend, request: GenerationRequest, prompts: list[Prompt]
+) -> tuple[GenerationRequest, list[AnswerParser]]:
+    """The request with what its model's chat format needs of the sampling, and a parser for each
+    answer; none where an answer is text and nothing else. Raises InvalidRequest."""
+    chat, parsers = request.conversation, []
+    if chat is None:
+        return request, []
+    (prompt,), form, sampling = prompts, backend.chat_format, request.sampling
+    if chat.tools is not None or sampling.guide is not None:
+        arguments = (chat.tools, sampling.guide, prompt.reasoning)
+        if request.size > LONG_TEXT:
+            guide = await asyncio.to_thread(form.guide, *arguments)
         else:
-            prompts.append(backend.encode_text(prompt))
-    return prompts
+            guide = form.guide(*arguments)
+        sampling = replace(sampling, guide=guide)
+    for _ in range(request.n):
+        if (parser := form.parser(chat.tools, prompt.reasoning)) is None:
+            break
+        parsers.append(parser)
+    if parsers and form.special_tokens:
+        sampling = replace(sampling, special_tokens=True)
+    return (
+        request if sampling is request.sampling else replace(request, sampling=sampling)
+    ), parsers
+
+
+async def _parsed(
+    deltas: AsyncGenerator[_Batch, None], parsers: list[AnswerParser]
+) -> AsyncGenerator[_Batch, None]:
+    async with aclosing(deltas):
+        async for batch in deltas:
+            yield [(index, parsers[index].push(delta)) for index, delta in batch]
 
 
 async def _one(
     backend: Backend, request: GenerationRequest, prompt: Prompt
-) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+) -> AsyncGenerator[_Batch, None]:
     async with aclosing(backend.generate(prompt, request.sampling)) as deltas:
         try:
             async for delta in deltas:
@@ -117,7 +148,7 @@ async def _one(
 
 async def _many(
     backend: Backend, request: GenerationRequest, prompts: list[Prompt], max_running: int
-) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+) -> AsyncGenerator[_Batch, None]:
     """Runs several sequences at once. With a seed, the i-th of a prompt's n takes seed + i."""
     ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
     places = asyncio.Semaphore(max_running)
@@ -162,4 +193,4 @@ async def _many(
 
 def _named(error: PromptTooLong, request: GenerationRequest) -> PromptTooLong:
     """The error about the field that this route calls the prompt; a backend cannot know it."""
-    return PromptTooLong(error.message, param="messages" if request.kind == "chat" else "prompt")
+    return PromptTooLong(error.message, param=request.prompt_field)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llm_serve.sampling import Conversation, Sampling
+
+Kind = Literal["chat", "completion", "engine", "embedding", "tokenize", "detokenize"]
+Dialect = Literal["chat", "responses", "messages"]
+"""In which protocol a chat is answered: OpenAI's chat completions or Responses, Anthropic's
+Messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request of one client, which may ask for several answers. It is sent by pickle.
 
-    A `completion` has `prompts`, texts or token ids; a `chat` has a `conversation`. An
-    `engine` request goes to the engine's own server as it came: it has the `path` of the route and
-    the `body`, its JSON, which holds `inputs` prompts.
+    A `completion` has `prompts`, texts or token ids, and so has an `embedding`; a `chat` has a
+    `conversation`. `tokenize` has either, `detokenize` has token ids; both generate nothing. An
+    `engine` request goes to the engine's own server as it came: it has the `body`, its JSON, which
+    holds `inputs` prompts.
     """
 
     id: str
     """What the answer is called."""
-    kind: Literal["chat", "completion", "engine"]
+    kind: Kind
     model: str
     """The model whose replica runs it."""
     created: int
@@ -32,7 +38,11 @@ class GenerationRequest:
     stream: bool = False
     include_usage: bool = False
     """Whether a stream ends with a chunk that counts its tokens."""
+    dialect: Dialect = "chat"
+    echo: dict[str, Any] = field(default_factory=dict, hash=False)
+    """What the answer repeats of the request, as its dialect wants it; JSON."""
     path: str = ""
+    """The route, where errors look different there, and for an `engine` request."""
     body: bytes = b""
     inputs: int = 1
 
@@ -40,6 +50,13 @@ class GenerationRequest:
     def answers_as(self) -> str:
         """The model that the answer names: the adapter, where one was asked for."""
         return self.sampling.adapter or self.model
+
+    @property
+    def prompt_field(self) -> str:
+        """What the route calls the prompt."""
+        if self.kind == "embedding" or self.dialect == "responses":
+            return "input"
+        return "messages" if self.kind == "chat" else "prompt"
 
     @property
     def sequences(self) -> int:
@@ -56,7 +73,8 @@ class GenerationRequest:
             texts += 0 if chat.tools is None else sum(map(_size, chat.tools.functions))
         if sampling.guide is not None:
             texts += len(sampling.guide.text)
-        return texts + sum(len(prompt) for prompt in self.prompts) + len(self.body)
+        texts += sum(len(prompt) for prompt in self.prompts) + _size(self.echo)
+        return texts + len(self.body)
 
 
 def _size(value: Any) -> int:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from llm_serve.api import views
 from llm_serve.api.schemas import answers as types
+from llm_serve.api.schemas import states
 from llm_serve.config import Config
 from llm_serve.errors import ServeError
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.progress import ModelInfo
-from llm_serve.sampling import Delta, Sampling, TokenLogprob
+from llm_serve.sampling import CallDelta, Delta, Sampling, TokenLogprob
 from llm_serve.status import Loading, ModelStatus, ServerStatus
 from llm_serve.wire import error_body, to_json
 from tests.support.answers import check, kind_of
@@ -42,7 +43,13 @@ DELTAS = st.builds(
     st.integers(0, 3),
     st.none(),
     st.lists(TOKENS, max_size=2).map(tuple),
-    st.none() | st.integers(0, 9),
+    cached_tokens=st.none() | st.integers(0, 9),
+)
+CALLS = st.lists(TEXT, max_size=3).map(
+    lambda pieces: tuple(
+        CallDelta(0, piece, None if number else "c", None if number else "f")
+        for number, piece in enumerate(pieces)
+    )
 )
 STATES = ("unloaded", "queued", "loading", "ready", "draining", "failed")
 STATUS = st.builds(
@@ -80,10 +87,20 @@ CONFIG = Config.model_validate(
     n=st.integers(1, 2),
     logprobs=st.none() | st.integers(0, 2),
     usage=st.booleans(),
+    reasoning=TEXT,
+    calls=CALLS,
 )
 def test_whatever_is_generated_is_rendered_as_its_type(
-    kind: Any, deltas: list[Delta], n: int, logprobs: int | None, usage: bool
+    kind: Any,
+    deltas: list[Delta],
+    n: int,
+    logprobs: int | None,
+    usage: bool,
+    reasoning: str,
+    calls: tuple[CallDelta, ...],
 ) -> None:
+    if kind == "chat":
+        deltas = [Delta("", 1, reasoning=reasoning), *deltas, Delta("", 1, calls=calls)]
     pieces = [(index, delta) for delta in deltas for index in range(n)]
     pieces += [(index, Delta("", 1, finish_reason="stop")) for index in range(n)]
 
@@ -98,12 +115,30 @@ def test_whatever_is_generated_is_rendered_as_its_type(
     sent = b"".join(streaming.chunk(*piece) for piece in pieces) + streaming.end()
     *frames, done = parse_frames(sent)
     assert done == "[DONE]"
-    assert len(frames) == len(pieces) + usage
+    assert ("usage" in frames[-1]) == usage
+    ended = [c["finish_reason"] for frame in map(json.loads, frames) for c in frame["choices"]]
+    assert [reason for reason in ended if reason] == ["stop"] * n
     for frame in frames:
         check(types.ChatCompletionChunk if kind == "chat" else types.CompletionChunk, frame)
     for piece in pieces:
         whole.add(*piece)
-    check(types.ChatCompletion if kind == "chat" else types.Completion, whole.body())
+    body = whole.body()
+    check(types.ChatCompletion if kind == "chat" else types.Completion, body)
+    if kind == "chat":
+        assert _streamed(frames, n) == [_said(c["message"]) for c in json.loads(body)["choices"]]
+
+
+def _said(message: dict[str, Any]) -> tuple[str, str, str]:
+    calls = message.get("tool_calls", ())
+    arguments = "".join(call["function"]["arguments"] for call in calls)
+    return message.get("reasoning", ""), message.get("content") or "", arguments
+
+
+def _streamed(frames: list[str], n: int) -> list[tuple[str, str, str]]:
+    """What each answer said, of the pieces."""
+    choices = [choice for frame in frames for choice in json.loads(frame)["choices"]]
+    said = ([_said(c["delta"]) for c in choices if c["index"] == i] for i in range(n))
+    return [tuple(map("".join, zip(*pieces, strict=True))) for pieces in said]
 
 
 @settings(deadline=None)
@@ -122,14 +157,14 @@ def test_however_the_models_stand_they_are_shown_as_their_type(
         return ServerStatus(state, models, switch_target=target, created=7)
 
     now = server(models)
-    check(types.Health, to_json(views.health(CONFIG, now)))
-    check(types.ModelList, to_json(views.model_list(CONFIG, now)))
+    check(states.Health, to_json(views.health(CONFIG, now)))
+    check(states.ModelList, to_json(views.model_list(CONFIG, now)))
     for model_id in ("v", "v-lora", "t"):
-        check(types.ModelObject, to_json(views.one_model(CONFIG, now, model_id)))
+        check(states.ModelObject, to_json(views.one_model(CONFIG, now, model_id)))
     for earlier in (None, server(before)):
         event = views.event(CONFIG, earlier, now)
         if event is not None:
-            check(types.StateEvent, to_json(event))
+            check(states.StateEvent, to_json(event))
 
 
 def _named(status: ModelStatus, model_id: str) -> ModelStatus:
@@ -140,15 +175,15 @@ def _named(status: ModelStatus, model_id: str) -> ModelStatus:
 @settings(deadline=None)
 @given(loading=LOADING)
 def test_a_load_on_its_way_and_its_503(loading: Loading) -> None:
-    check(types.ModelLoad, to_json(loading.body()))
+    check(states.ModelLoad, to_json(loading.body()))
     for kind in every_error():
-        check(types.ErrorResponse, to_json(error_body(kind("a", loading=loading.body()))))
+        check(states.ErrorResponse, to_json(error_body(kind("a", loading=loading.body()))))
 
 
 @pytest.mark.parametrize("kind", [ServeError, *every_error()])
 def test_every_error(kind: type[ServeError]) -> None:
     for param in (None, "messages[0]"):
-        check(types.ErrorResponse, to_json(error_body(kind("a", param=param, retry_after_s=3))))
+        check(states.ErrorResponse, to_json(error_body(kind("a", param=param, retry_after_s=3))))
 
 
 @pytest.fixture(scope="module")
