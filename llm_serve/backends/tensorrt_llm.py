@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_serve.backends import engine_keys
+from llm_serve.backends import engine_keys, tensorrt_guides
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import (
     chat_details,
@@ -26,6 +26,7 @@ from llm_serve.backends.prompts import (
     room_for,
     text_prompt,
 )
+from llm_serve.backends.tensorrt_guides import guided_decoding
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -50,7 +51,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("temperature", "top_p", "top_k", "min_p", "seed", "logprobs"),
         *("presence_penalty", "frequency_penalty", "embedding_bias", "guided_decoding"),
     ),
-    "GuidedDecodingParams": ("json", "json_object"),
+    "GuidedDecodingParams": tensorrt_guides.USED,
     "RequestOutput": ("outputs", "finished", "abort", "__anext__"),
     "CompletionOutput": ("token_ids", "logprobs", "finish_reason"),
     "Logprob": ("logprob", "rank"),
@@ -211,11 +212,6 @@ class TensorrtBackend:
         is greedy decoding where top_k and top_p are both None, and the seed 0."""
         package = imported(self._config.id)
         greedy = sampling.temperature == 0
-        guide = None
-        if sampling.guide is not None:
-            guide = package.llmapi.GuidedDecodingParams(
-                json=sampling.guide.text or None, json_object=sampling.guide.kind == "json_object"
-            )
         return package.SamplingParams(
             end_id=self._eos[0] if self._eos else -1,
             pad_id=self._eos[0] if self._eos else 0,
@@ -233,7 +229,7 @@ class TensorrtBackend:
             embedding_bias=_bias(sampling, self._ids),
             # 0 asks for none; the sampled token's own is there from 1 on.
             logprobs=None if sampling.logprobs is None else max(1, sampling.logprobs),
-            guided_decoding=guide,
+            guided_decoding=guided_decoding(package.llmapi.GuidedDecodingParams, sampling.guide),
         )
 
     async def check_health(self) -> None:

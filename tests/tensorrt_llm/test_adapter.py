@@ -21,7 +21,7 @@ from llm_serve.errors import (
     LoadFailed,
     UnsupportedParameter,
 )
-from llm_serve.sampling import Conversation, Sampling
+from llm_serve.sampling import Conversation, Guide, Sampling
 from tests.support.client import Api, refused, user
 from tests.support.tensorrt import REAL
 from tests.support.waiting import until
@@ -97,6 +97,38 @@ def test_json_is_obeyed(api: Api) -> None:
         assert api.chat_stream("Describe a person.", **asked).text() == text
     plain = api.chat("Hi.", response_format={"type": "text"}, max_tokens=1)
     assert plain.status_code == 200
+
+
+@on_the_fake
+@pytest.mark.parametrize(
+    ("guide", "field", "value"),
+    [
+        (Guide(), "json_object", True),
+        (Guide("json_schema", "{}"), "json", "{}"),
+        (Guide("regex", "a+"), "regex", "a+"),
+        (Guide("grammar", 'root ::= "a"'), "grammar", 'root ::= "a"'),
+    ],
+)
+def test_each_kind_of_guide_is_mapped(api: Api, guide: Guide, field: str, value: Any) -> None:
+    (backend,) = api.gateway.backends.values()
+    params = backend._params(Sampling(guide=guide), 5).guided_decoding  # type: ignore[attr-defined]
+    told = {name: getattr(params, name) for name in ("json", "json_object", "regex", "grammar")}
+    assert {name: value for name, value in told.items() if value} == {field: value}
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [
+        Guide("grammar", 'start: "a"', param="guided_grammar"),
+        Guide("lark", 'start: "a"', param="guided_grammar"),
+        Guide("regex", "a", after="</think>", param="guided_grammar"),
+    ],
+)
+def test_a_guide_that_it_cannot_follow_is_refused(api: Api, guide: Guide) -> None:
+    (backend,) = api.gateway.backends.values()
+    with pytest.raises(UnsupportedParameter) as raised:
+        backend._params(Sampling(guide=guide), 5)  # type: ignore[attr-defined]
+    assert raised.value.param == "guided_grammar"
 
 
 def test_what_it_cannot_do_is_refused(api: Api) -> None:
