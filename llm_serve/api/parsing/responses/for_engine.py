@@ -73,15 +73,10 @@ def _item(item: Item, index: int) -> dict[str, Any]:
             }
         case MessageItem():
             return item.model_dump(include={"role", "content"}, exclude_none=True)
-        case FunctionCallItem() | CustomCallItem():
-            custom = isinstance(item, CustomCallItem)
-            return {
-                "type": "function_call",
-                "id": f"fc_{index}",
-                "call_id": item.call_id,
-                "name": flat_name(item.name, item.namespace),
-                "arguments": custom_arguments(item.input) if custom else item.arguments,
-            }
+        case FunctionCallItem():
+            return _call(item, index, item.arguments)
+        case CustomCallItem():
+            return _call(item, index, custom_arguments(item.input))
         case FunctionOutputItem() | CustomOutputItem():
             return {
                 "type": "function_call_output",
@@ -98,3 +93,13 @@ def _item(item: Item, index: int) -> dict[str, Any]:
             }
         case _:
             raise AssertionError("conversation.messages refuses references first")
+
+
+def _call(item: FunctionCallItem | CustomCallItem, index: int, arguments: str) -> dict[str, Any]:
+    return {
+        "type": "function_call",
+        "id": f"fc_{index}",
+        "call_id": item.call_id,
+        "name": flat_name(item.name, item.namespace),
+        "arguments": arguments,
+    }
