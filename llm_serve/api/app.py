@@ -17,9 +17,9 @@ from llm_serve.api import views
 from llm_serve.api.gateway import Gateway
 from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import AccessControl, RequestIds
-from llm_serve.api.parsing.allowlist import Fields, find_model
+from llm_serve.api.parsing.allowlist import Fields, unknown_model
 from llm_serve.api.parsing.body import read_body
-from llm_serve.api.parsing.by_engine import parse_for_engine
+from llm_serve.api.parsing.by_engine import CHAT, TEXT, parse_for_engine
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
 from llm_serve.api.responses import (
     GenerationResponse,
@@ -31,12 +31,18 @@ from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.api.status_stream import EventStream
 from llm_serve.backends import CAPABILITIES
-from llm_serve.config import Config
-from llm_serve.errors import NoRoute, RequestTimeout, ServeError, WrongMethod
+from llm_serve.config import Config, ModelConfig
+from llm_serve.errors import NoModel, NoRoute, RequestTimeout, ServeError, WrongMethod
 from llm_serve.generation.request import GenerationRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Parse = Callable[[Fields, Config], GenerationRequest]
+PARSERS: dict[str, Parse] = {
+    CHAT: parse_chat,
+    TEXT: parse_completion,
+    **{path: parse_for_engine(path, need) for path, need in ENGINE_ROUTES.items()},
+}
+"""What makes a request to a model of a body, by route."""
 
 
 def create_app(
@@ -46,7 +52,14 @@ def create_app(
     address that the server listens on, None where that is not known."""
 
     extended = any(CAPABILITIES[model.backend].extensions for model in config.models)
-    guided = any(CAPABILITIES[model.backend].response_format for model in config.models)
+
+    def named(request: Request) -> ModelConfig:
+        """The model that the path names, or the one whose adapter it is."""
+        model_id = request.path_params["model_id"]
+        model = config.model(model_id)
+        if model is None:
+            raise NoModel(unknown_model(model_id, config), param="model_id")
+        return model
 
     async def healthz(request: Request) -> Response:
         return json_response(views.health(config, gateway.status()))
@@ -58,18 +71,18 @@ def create_app(
         model_id = request.path_params["model_id"]
         if not model_id:
             raise HTTPException(NoRoute.status)
-        find_model(model_id, config, param="model_id")
+        named(request)
         return json_response(views.one_model(config, gateway.status(), model_id))
 
     async def load(request: Request) -> Response:
-        model_id = find_model(request.path_params["model_id"], config).id
+        model_id = named(request).id
         loading = await gateway.load(model_id)
         if loading is not None:
             return loading_response(loading)
         return json_response(views.one_model(config, gateway.status(), model_id))
 
     async def unload(request: Request) -> Response:
-        model_id = find_model(request.path_params["model_id"], config).id
+        model_id = named(request).id
         await gateway.unload(model_id)
         return json_response(views.one_model(config, gateway.status(), model_id), 202)
 
@@ -77,7 +90,7 @@ def create_app(
         return EventStream(config, gateway)
 
     async def openapi(request: Request) -> Response:
-        return json_response(document(extended, guided))
+        return json_response(document(extended))
 
     def generate(parse: Parse) -> Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -98,9 +111,7 @@ def create_app(
         "/v1/models/{model_id}/unload": unload,
         "/v1/events": events,
         "/openapi.json": openapi,
-        "/v1/chat/completions": generate(parse_chat),
-        "/v1/completions": generate(parse_completion),
-        **{path: generate(parse_for_engine(path, need)) for path, need in ENGINE_ROUTES.items()},
+        **{path: generate(parse) for path, parse in PARSERS.items()},
     }
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
     middleware = [
@@ -129,7 +140,7 @@ def create_app(
                 endpoints[operation.path],
                 methods=[operation.method],
             )
-            for operation in operations(extended, guided)
+            for operation in operations(extended)
         ],
         middleware=middleware,
         exception_handlers={ServeError: _serve_error, HTTPException: _http_error},

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
+from llm_serve.chat import ChatFormat
 from llm_serve.progress import ModelInfo, OnProgress
 from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
@@ -29,7 +30,10 @@ class Capabilities:
     min_p: bool = False
     echo: bool = False
     tools: bool = False
+    """Calls of functions; that a call is made can be enforced where `response_format` is too."""
     response_format: bool = False
+    """Answers that must be JSON, or of another form."""
+    images: bool = False
     reasoning: bool = False
     extensions: bool = False
     """The engine's own request fields, beyond OpenAI's."""
@@ -48,6 +52,9 @@ class Backend(Protocol):
     `ServeError` later; closing the iterator (`aclose`, or cancelling its task) aborts the sequence
     in the engine within a second. `check_health` raises when the engine can no longer answer.
     """
+
+    chat_format: ChatFormat
+    """How its model is told of tools and writes calls; there once it is loaded."""
 
     async def load(self, report: OnProgress) -> ModelInfo: ...
 

@@ -91,6 +91,13 @@ class ServerConfig(FrozenModel):
         le=86400,
         description="How long a server that was told to stop lets running requests finish.",
     )
+    response_store_mb: float = Field(
+        64.0,
+        ge=0,
+        le=65536,
+        description="Memory for stored responses (`/v1/responses`), MiB; past it the least recently "
+        "used are forgotten; 0 stores none.",
+    )
     ingress_replicas: int = Field(1, ge=1, le=100, description="Processes that take requests.")
     api_key_file: str | None = Field(
         None, description="A file with one API key a line; null: no key is asked for."

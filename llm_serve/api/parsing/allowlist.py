@@ -11,17 +11,20 @@ Fields = dict[str, Any]
 """The members of a body, not validated yet."""
 
 
-def find_model(model_id: str | None, config: Config, param: str = "model") -> ModelConfig:
-    """The allowlisted model, the first one for None. Raises UnknownModel, about `param`."""
+def find_model(model_id: str | None, config: Config) -> ModelConfig:
+    """The allowlisted model, the first one for None. Raises UnknownModel."""
     if model_id is None:
         return config.default_model
     model = config.model(model_id)
     if model is None:
-        known = ", ".join(m.id for m in config.models[:20])
-        raise UnknownModel(
-            f"The model {model_id[:200]!r} is not served here. Served: {known}.", param=param
-        )
+        raise UnknownModel(unknown_model(model_id, config), param="model")
     return model
+
+
+def unknown_model(model_id: str, config: Config) -> str:
+    """The sentence about a model that is not allowlisted."""
+    known = ", ".join(m.id for m in config.models[:20])
+    return f"The model {model_id[:200]!r} is not served here. Served: {known}."
 
 
 def model_of(fields: Fields, config: Config) -> ModelConfig:

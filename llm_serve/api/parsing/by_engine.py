@@ -14,7 +14,7 @@ from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.sampling import Sampling
+from llm_serve.sampling import Sampling, Tools
 from llm_serve.wire import to_json
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -65,6 +65,21 @@ def completed_by_engine(
     }
     sent = {**fields, **decided}
     return _by_engine(request_id, path, sent, model, sampling, body.stream, body.n, inputs)
+
+
+def engines_words(fields: Fields, tools: Tools | None = None) -> Fields:
+    """The request as the engine's server takes it: `guided_...` are older names of what is in
+    `structured_outputs`, and of `tools` those are kept that may be called."""
+    sent = dict(fields)
+    for name in ("json", "regex", "choice", "grammar"):
+        value = sent.pop(f"guided_{name}", None)
+        if value is not None:
+            sent["structured_outputs"] = {name: value}
+    choice = sent.get("tool_choice")
+    if tools is not None and isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        sent["tools"] = [{"type": "function", "function": one} for one in tools.functions]
+        sent["tool_choice"] = tools.choice
+    return sent
 
 
 def rendered_here(model: ModelConfig) -> bool:

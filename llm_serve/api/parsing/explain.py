@@ -9,22 +9,19 @@ from pydantic import ValidationError
 from llm_serve.api.schemas.values import BRANCHES
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 
-_OPENAI_ONLY = frozenset(
+_NOT_HERE = frozenset(
     {
-        *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
-        *("parallel_tool_calls", "prompt_cache_options", "prompt_cache_retention"),
-        *("reasoning_effort", "response_format", "store", "suffix", "tool_choice", "tools"),
-        *("verbosity", "web_search_options", "tool_calls", "tool_call_id", "refusal"),
-        *("annotations", "reasoning", "reasoning_content", "thinking"),
-        *("guided_json", "guided_regex", "structured_outputs"),
+        *("audio", "function_call", "functions", "modalities", "moderation", "suffix", "store"),
+        *("prompt_cache_options", "service_tier", "thinking", "verbosity", "web_search_options"),
     }
 )
 """Fields that OpenAI has, or an engine: refused as what cannot be done here, not as unknown."""
+_INSTEAD = {"functions": "use tools", "function_call": "use tool_choice and tool_calls"}
 
 
 def explain(
     error: ValidationError,
-    known: frozenset[str] = _OPENAI_ONLY,
+    known: frozenset[str] = _NOT_HERE,
     branches: frozenset[str] = BRANCHES,
 ) -> InvalidRequest:
     """The 400 about the first field that is wrong. `known` are fields that cannot be used here,
@@ -33,13 +30,14 @@ def explain(
     unknown = first["type"] == "extra_forbidden"
     param = _path(first["loc"], unknown, branches)
     names = re.sub(r"\[\d+\]", "", param).split(".")
-    not_text = names[-2:] == ["content", "type"] and first["type"] == "literal_error"
-    unsupported = not_text or first["type"] == "unsupported"
-    unsupported = unsupported or not known.isdisjoint({names[0], names[-1]})
+    other_type = first["type"] == "other_type" or (
+        names[-1] == "type" and first["type"] == "literal_error"
+    )
+    unsupported = other_type or not known.isdisjoint({names[0], names[-1]})
     kind = UnsupportedParameter if unsupported else InvalidRequest
     if unknown:
         what = "is not supported here" if unsupported else "is not a known field"
-        return kind(f"{param} {what}; leave it out.", param=param)
+        return kind(f"{param} {what}; {_INSTEAD.get(names[-1], 'leave it out')}.", param=param)
     if first["type"] == "missing":
         return kind(f"{param} is required.", param=param)
     return kind(f"{param}: {first['msg']}.", param=param)

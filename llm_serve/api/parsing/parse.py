@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -18,17 +18,14 @@ from llm_serve.api.parsing.by_engine import (
     CHAT,
     TEXT,
     completed_by_engine,
+    engines_words,
     rendered_here,
 )
+from llm_serve.api.parsing.capabilities import need
+from llm_serve.api.parsing.conversation import conversation_of, guide_of
 from llm_serve.api.parsing.explain import explain
 from llm_serve.api.schemas.engine_requests import EngineChatRequest, EngineCompletionRequest
-from llm_serve.api.schemas.requests import (
-    Chat,
-    ChatRequest,
-    CompletionRequest,
-    GuidedChatRequest,
-    Sampled,
-)
+from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest, Sampled
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
@@ -52,45 +49,52 @@ def read_object(body: bytes) -> Fields:
 def parse_chat(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /v1/chat/completions`. Raises InvalidRequest and its children."""
     model = model_of(fields, config)
-    body = _validate(_chat_schema(model), fields)
+    extended = CAPABILITIES[model.backend].extensions
+    body: ChatRequest = _validate(EngineChatRequest if extended else ChatRequest, fields)
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
     top = (body.top_logprobs or 0) if body.logprobs else None
     max_tokens = body.max_completion_tokens or body.max_tokens
-    sampling = _sampling(body, model, top, max_tokens, body.guide())
-    if body.needs_engine() or not rendered_here(model):
-        request = completed_by_engine(CHAT, fields, body, model, sampling)
+    guide = guide_of(body, model)
+    conversation = conversation_of(body, model)
+    sampling = _sampling(body, model, top, max_tokens, guide)
+    if _by_engine(body, model, guide):
+        sent = engines_words(fields, conversation.tools)
+        request = completed_by_engine(CHAT, sent, body, model, sampling)
     else:
-        conversation = Conversation(tuple(message.templated() for message in body.messages))
         request = _rendered("chat", body, model, sampling, conversation=conversation)
     return _bounded(request, model)
-
-
-def _chat_schema(model: ModelConfig) -> type[Chat[Any, Any]]:
-    capabilities = CAPABILITIES[model.backend]
-    if capabilities.extensions:
-        return EngineChatRequest
-    return GuidedChatRequest if capabilities.response_format else ChatRequest
 
 
 def parse_completion(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /v1/completions`. Raises InvalidRequest and its children."""
     model = model_of(fields, config)
     extended = CAPABILITIES[model.backend].extensions
-    body = _validate(EngineCompletionRequest if extended else CompletionRequest, fields)
+    schema = EngineCompletionRequest if extended else CompletionRequest
+    body: CompletionRequest = _validate(schema, fields)
     if body.echo:
-        _need(model, "echo")
+        need(model, "echo")
     if body.best_of is not None and body.best_of != body.n:
         raise UnsupportedParameter(
             "best_of other than n is not supported; ask for n answers.", param="best_of"
         )
-    sampling = _sampling(body, model, body.logprobs, body.max_tokens)
+    guide = guide_of(body, model)
+    sampling = _sampling(body, model, body.logprobs, body.max_tokens, guide)
     prompts = body.prompts()
-    if body.needs_engine() or not rendered_here(model):
-        request = completed_by_engine(TEXT, fields, body, model, sampling, len(prompts))
+    if _by_engine(body, model, guide):
+        sent = engines_words(fields)
+        request = completed_by_engine(TEXT, sent, body, model, sampling, len(prompts))
     else:
         request = _rendered("completion", body, model, sampling, prompts=prompts)
     return _bounded(request, model)
+
+
+def _by_engine(body: Sampled, model: ModelConfig, guide: Guide | None) -> bool:
+    """Whether the engine's own server is to answer it."""
+    if not CAPABILITIES[model.backend].extensions:
+        return False
+    asked = guide is not None or body.guided_by_engine() is not None
+    return asked or body.needs_engine() or not rendered_here(model)
 
 
 def _rendered(
@@ -136,7 +140,7 @@ def _sampling(
     model: ModelConfig,
     top_logprobs: int | None,
     max_tokens: int | None,
-    guide: Guide | None = None,
+    guide: Guide | None,
 ) -> Sampling:
     """How each sequence is sampled. Raises InvalidRequest, also for what the model cannot do."""
     if body.stream_options is not None and not body.stream:
@@ -154,7 +158,7 @@ def _sampling(
     }
     for name, is_used in used.items():
         if is_used:
-            _need(model, name)
+            need(model, "penalties" if name.endswith("_penalty") else name, name)
     stop = body.stop or ()
     defaults = model.defaults
     return Sampling(
@@ -174,16 +178,6 @@ def _sampling(
         final_only=not body.stream,
         adapter=body.model if body.model != model.id else None,
     )
-
-
-def _need(model: ModelConfig, parameter: str) -> None:
-    capability = "penalties" if parameter.endswith("_penalty") else parameter
-    if not getattr(CAPABILITIES[model.backend], capability):
-        raise UnsupportedParameter(
-            f"{parameter} is not supported by the {model.backend} backend of {model.id}; "
-            f"leave it out. GET /v1/models/{model.id} lists what is.",
-            param=parameter,
-        )
 
 
 def _logit_bias(bias: dict[str, float]) -> tuple[tuple[int, float], ...]:

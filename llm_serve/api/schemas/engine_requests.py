@@ -1,112 +1,18 @@
-"""What a request body may hold where the engine brings a server of its own (vLLM): OpenAI's fields
-for tools, formats and reasoning, and the engine's extensions by its names for them.
+"""What a request body may hold beside that where the engine brings a server of its own (vLLM): its
+extensions, by its names for them.
 
-The guide's fields keep their ranges. What is typed `Any` here is checked by the engine, which
-answers 400 for it like the rest; a field that is in neither schema is refused by name.
+What is typed `Any` here is checked by the engine, which answers 400 for it like the rest; a field
+that is in neither schema is refused by name.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from llm_serve.api.schemas.requests import (
-    Body,
-    Chat,
-    ChatRequest,
-    CompletionRequest,
-    StreamOptions,
-    Turn,
-)
-from llm_serve.api.schemas.values import TEXT, TOOL, Few, TextOrList, TokenIds
-
-
-class _Open(BaseModel):
-    """An object whose other members are the engine's to check."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-
-class Part(_Open):
-    """A piece of content: text, or what a multimodal model reads."""
-
-    type: Literal["text", "image_url", "input_audio", "audio_url", "video_url", "refusal"]
-    text: Any = None
-
-
-class FunctionCall(Body):
-    """A function that the model called, its arguments as JSON text."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(Body):
-    """A call of a former turn."""
-
-    id: str
-    type: Literal["function"]
-    function: FunctionCall
-
-
-class EngineMessage(Turn):
-    """One turn of the conversation; which roles a model takes is up to its chat template."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: TextOrList[str, Annotated[Few[list[Part]], Field(min_length=1)]] | None = None
-    tool_calls: Few[list[ToolCall]] | None = None
-    tool_call_id: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-
-    def is_plain(self) -> bool:
-        """Whether it is of the guide's kind: a role of the three, and text."""
-        if self.role in ("tool", "developer") or self.model_fields_set - {*Turn.model_fields}:
-            return False
-        return self.text() is not None
-
-
-class Function(Body):
-    """A function that the model may call; `parameters` is a JSON Schema."""
-
-    name: Annotated[str, Field(min_length=1, max_length=256)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(Body):
-    """A tool that the model may use."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class FunctionName(Body):
-    """The function that is to be called."""
-
-    name: str
-
-
-class NamedTool(Body):
-    """The tool that is to be used."""
-
-    type: Literal["function"]
-    function: FunctionName
-
-
-ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], TEXT] | Annotated[NamedTool, TOOL],
-    Discriminator(lambda value: (TOOL if isinstance(value, dict) else TEXT).tag),
-]
-
-
-class Format(_Open):
-    """`text`, `json_object`, `json_schema` (with `json_schema`) or `structural_tag`."""
-
-    type: Literal["text", "json_object", "json_schema", "structural_tag"]
+from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest, StreamOptions
+from llm_serve.api.schemas.values import Few, TokenIds
 
 
 class EngineStreamOptions(StreamOptions):
@@ -118,10 +24,6 @@ class EngineStreamOptions(StreamOptions):
 class _Extended(BaseModel):
     """vLLM's own fields of chat and text completions."""
 
-    response_format: Format | None = None
-    structured_outputs: dict[str, Any] | None = Field(
-        None, description="One of `json`, `regex`, `choice`, `grammar`, `json_object`."
-    )
     repetition_penalty: float | None = Field(None, gt=0)
     length_penalty: float | None = None
     use_beam_search: bool | None = None
@@ -147,16 +49,10 @@ class _Extended(BaseModel):
     stream_interval: int | None = Field(None, ge=1)
 
 
-class EngineChatRequest(Chat[EngineMessage, Format], _Extended):
+class EngineChatRequest(ChatRequest, _Extended):
     """The body of `POST /v1/chat/completions` for a model of such an engine."""
 
     stream_options: EngineStreamOptions | None = None
-    tools: Annotated[Few[list[Tool]], Field(min_length=1)] | None = None
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        None
-    )
     include_reasoning: bool | None = None
     thinking_token_budget: int | None = None
     echo: bool | None = None
@@ -164,17 +60,14 @@ class EngineChatRequest(Chat[EngineMessage, Format], _Extended):
     continue_final_message: bool | None = None
     documents: Few[list[dict[str, Any]]] | None = None
     chat_template: str | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
     media_io_kwargs: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
 
     def needs_engine(self) -> bool:
-        """Whether anything in it is the engine's alone."""
-        if self.model_fields_set & _CHAT_ONLY_ENGINES or _counts(self.stream_options):
+        """Whether its own server does something in it that our renderer does not."""
+        if self.model_fields_set & _CHAT_BY_ENGINE or _counts(self.stream_options):
             return True
-        if self.response_format is not None and self.response_format.type != "text":
-            return True
-        return not all(message.is_plain() for message in self.messages)
+        return not all(message.is_plain for message in self.messages)
 
 
 class EngineCompletionRequest(CompletionRequest, _Extended):
@@ -184,19 +77,25 @@ class EngineCompletionRequest(CompletionRequest, _Extended):
 
     def needs_engine(self) -> bool:
         """See EngineChatRequest."""
-        fields = self.model_fields_set & _COMPLETION_ONLY_ENGINES
+        fields = self.model_fields_set & _COMPLETION_BY_ENGINE
         return bool(self.echo or fields or _counts(self.stream_options))
 
 
-class EngineRequest(_Open):
+class EngineRequest(BaseModel):
     """The body of a route that the engine defines: the model and the stream are ours to read."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     model: str | None = None
     stream: bool | None = None
 
 
-_CHAT_ONLY_ENGINES = frozenset(EngineChatRequest.model_fields) - set(ChatRequest.model_fields)
-_COMPLETION_ONLY_ENGINES = frozenset(EngineCompletionRequest.model_fields) - set(
+_CHAT_BY_ENGINE = frozenset(EngineChatRequest.model_fields) - set(ChatRequest.model_fields) | {
+    "tools",
+    "chat_template_kwargs",
+    "reasoning_effort",
+}
+_COMPLETION_BY_ENGINE = frozenset(EngineCompletionRequest.model_fields) - set(
     CompletionRequest.model_fields
 )
 

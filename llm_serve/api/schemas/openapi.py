@@ -9,14 +9,14 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from llm_serve import __version__
-from llm_serve.api.schemas.answers import ErrorResponse
 from llm_serve.api.schemas.operations import Answer, Operation, operations
+from llm_serve.api.schemas.states import ErrorResponse
 
 _WHY = {
     400: "Invalid request, unknown model, prompt too long or unsupported parameter",
     401: "An API key is needed",
     403: "The API key, the web page's origin or the host name is not accepted",
-    404: "No such route",
+    404: "No such route or model",
     408: "The request was not sent in time",
     409: "Not accepting requests",
     413: "The body is too large",
@@ -39,9 +39,9 @@ _Mode = Literal["validation", "serialization"]
 
 
 @cache
-def document(extended: bool = False, guided: bool = False) -> _Json:
-    """OpenAPI 3.1 of `operations(extended, guided)`."""
-    table = operations(extended, guided)
+def document(extended: bool = False) -> _Json:
+    """OpenAPI 3.1 of `operations(extended)`."""
+    table = operations(extended)
     used = dict.fromkeys(_types(table))  # in order, each once
     references, definitions = TypeAdapter.json_schemas(
         [(kind, mode, TypeAdapter(kind)) for kind, mode in used],

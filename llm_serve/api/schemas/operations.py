@@ -14,18 +14,14 @@ from llm_serve.api.schemas.answers import (
     EngineAnswer,
     EngineChatCompletion,
     EngineCompletion,
-    Health,
-    ModelList,
-    ModelLoad,
-    ModelObject,
-    StateEvent,
 )
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
     EngineCompletionRequest,
     EngineRequest,
 )
-from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest, GuidedChatRequest
+from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
+from llm_serve.api.schemas.states import Health, ModelList, ModelLoad, ModelObject, StateEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +66,11 @@ _LOADING = Answer(
 )
 
 
-def operations(extended: bool, guided: bool) -> tuple[Operation, ...]:
+def operations(extended: bool) -> tuple[Operation, ...]:
     """The routes, where a path that begins as another stands before it. `extended` where a model's
-    engine brings a server of its own: then bodies may hold its fields too, and its routes are
-    there; `guided` where a model can be held to JSON."""
-    chat: Any = GuidedChatRequest if guided else ChatRequest
+    engine brings a server of its own: then bodies may hold its fields too, and answers its members.
+    """
+    chat: Any = ChatRequest
     text: Any = CompletionRequest
     chat_answer: Any = ChatCompletion
     text_answer: Any = Completion
@@ -125,7 +121,7 @@ def operations(extended: bool, guided: bool) -> tuple[Operation, ...]:
             text_answer,
             str if extended else CompletionChunk,
         ),
-        *(_by_engine(path) for path in ENGINE_ROUTES if extended),
+        *(_by_engine(path) for path in ENGINE_ROUTES),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),
     )
 

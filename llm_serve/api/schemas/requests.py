@@ -1,23 +1,23 @@
-"""What a request body may hold: the guide's fields and ranges first, then OpenAI's.
+"""What a request body may hold: the guide's fields and ranges first, then OpenAI's, then vLLM's.
 
 A field that has no effect on the answer (an identifier, say) is accepted. One that asks for
 something which cannot be done is refused by name: by the model's capabilities in
-`llm_serve.api.parsing.parse`, or here where no backend has it. Nothing is ignored. `null` means
+`llm_serve.api.parsing`, or here where no backend has it. Nothing is ignored. `null` means
 "left out", as with OpenAI.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, model_validator
+from pydantic import Field
 
+from llm_serve.api.schemas.chat.formats import Guided
+from llm_serve.api.schemas.chat.tools import ToolChoice, ToolList
+from llm_serve.api.schemas.chat.turns import Message
 from llm_serve.api.schemas.values import (
-    JSON,
     MAX_MESSAGES,
-    SCHEMA,
-    TEXT,
+    Body,
     Few,
     FewKeys,
     LogitBias,
@@ -25,86 +25,10 @@ from llm_serve.api.schemas.values import (
     PromptInput,
     Stop,
     TextOrList,
-    by_type,
 )
-from llm_serve.sampling import Guide
 
 MAX_TOKENS = 8192
 """The guide's upper end of `max_tokens` and `max_completion_tokens`."""
-
-
-def _or_null(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Lets optional fields be null in the JSON Schema, as `Body` lets every one of them."""
-    for name, field in schema.get("properties", {}).items():
-        null = {"type": "null"}
-        if name not in schema.get("required", ()) and null not in field.get("anyOf", ()):
-            notes = {k: field.pop(k) for k in ("title", "description", "default") if k in field}
-            schema["properties"][name] = {"anyOf": [field, null], **notes}
-
-
-class Body(BaseModel):
-    """A JSON object whose members are all known here."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_or_null)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        """Drops members that are null, and all unknown ones but the first, which is enough to
-        refuse the body by."""
-        if not isinstance(data, dict):
-            return data
-        if len(data) > len(cls.model_fields):
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            unknown = next((key for key in data if key not in known), None)
-            data = {key: data[key] for key in (*known, unknown) if key in data}
-        if None in data.values():
-            return {key: value for key, value in data.items() if value is not None}
-        return data
-
-
-class TextPart(Body):
-    """A piece of content; only text can be read by the models here."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Turn(Body):
-    """One turn of a conversation, whatever its roles and its content may be."""
-
-    role: str
-    content: Any
-    name: str | None = None
-
-    def text(self) -> str | None:
-        """The content where it is text alone, its parts joined; else None."""
-        content = self.content
-        if content is None or isinstance(content, str):
-            return content
-        texts = [part.text for part in content if part.type == "text"]
-        try:
-            return "".join(texts) if len(texts) == len(content) else None
-        except TypeError:  # an engine's part may hold anything
-            return None
-
-    def templated(self) -> dict[str, str]:
-        """The turn as a chat template reads it."""
-        content = self.content
-        turn = {
-            "role": self.role,
-            "content": content if isinstance(content, str) else self.text() or "",
-        }
-        if self.name is not None:
-            turn["name"] = self.name
-        return turn
-
-
-class Message(Turn):
-    """One turn of the conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: TextOrList[str, Annotated[Few[list[TextPart]], Field(min_length=1)]]
 
 
 class StreamOptions(Body):
@@ -114,45 +38,7 @@ class StreamOptions(Body):
     include_obfuscation: Off = False
 
 
-class TextFormat(Body):
-    """Any text."""
-
-    type: Literal["text"]
-
-
-class JsonFormat(Body):
-    """A JSON object."""
-
-    type: Literal["json_object"]
-
-
-class JsonSchema(Body):
-    """A JSON Schema, with a name for it."""
-
-    name: str
-    schema_: dict[str, Any] = Field(alias="schema")
-    description: str | None = None
-    strict: bool | None = None
-
-
-class SchemaFormat(Body):
-    """JSON that a schema allows."""
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-AnyFormat = Annotated[
-    Annotated[TextFormat, TEXT] | Annotated[JsonFormat, JSON] | Annotated[SchemaFormat, SCHEMA],
-    Discriminator(
-        by_type,
-        custom_error_type="format_type",
-        custom_error_message="type should be 'text', 'json_object' or 'json_schema'",
-    ),
-]
-
-
-class Sampled(Body):
+class Sampled(Guided, Body):
     """Fields that chat and text completions share."""
 
     model: str | None = Field(None, description="A model of `/v1/models`; left out: the first.")
@@ -179,48 +65,45 @@ class Sampled(Body):
         return False
 
 
-_Turn = TypeVar("_Turn", bound=Turn)
-_Format = TypeVar("_Format")
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class Chat(Sampled, Generic[_Turn, _Format]):
-    """The fields of a chat, whatever its turns and the formats of its answer."""
+class Prediction(Body):
+    """What much of the answer will be, for a server that goes faster by it."""
 
-    messages: list[_Turn] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    type: Literal["content"]
+    content: TextOrList[str, Few[list[dict[str, Any]]]]
+
+
+class ChatRequest(Sampled):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     max_completion_tokens: int | None = Field(
         None, ge=1, le=MAX_TOKENS, description="Takes precedence over `max_tokens`."
     )
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: _Format | None = None
+    tools: ToolList | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = Field(None, description="Left out: true.")
+    reasoning_effort: Effort | None = Field(
+        None, description="For the chat template; `none` asks a model that can to leave it out."
+    )
+    chat_template_kwargs: FewKeys[Any] | None = Field(
+        None, description="More variables of the chat template. An extension."
+    )
     modalities: Few[list[Literal["text"]]] | None = None
-    metadata: FewKeys[str] | None = Field(None, description="Accepted; has no effect.")
     store: Off = False
     service_tier: Literal["auto", "default"] | None = None
+    verbosity: Literal["medium"] | None = None
+    metadata: FewKeys[str] | None = Field(None, description="Accepted; has no effect.")
     safety_identifier: str | None = Field(None, description="Accepted; has no effect.")
     prompt_cache_key: str | None = Field(None, description="Accepted; has no effect.")
-
-    def guide(self) -> Guide | None:
-        """What the answer must obey, where our renderer answers it."""
-        return None
-
-
-class ChatRequest(Chat[Message, TextFormat]):
-    """The body of `POST /v1/chat/completions`."""
-
-
-class GuidedChatRequest(Chat[Message, AnyFormat]):
-    """The body of `POST /v1/chat/completions` for a model that can be held to JSON."""
-
-    def guide(self) -> Guide | None:
-        """What the answer must obey."""
-        match self.response_format:
-            case JsonFormat():
-                return Guide()
-            case SchemaFormat(json_schema=schema):
-                return Guide("json_schema", json.dumps(schema.schema_))
-            case _:
-                return None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = Field(
+        None, description="Accepted; has no effect."
+    )
+    prediction: Prediction | None = Field(None, description="Accepted; has no effect.")
 
 
 class CompletionRequest(Sampled):

@@ -1,4 +1,4 @@
-"""Values of request bodies that are more than a number or a text: bounded ones, and unions.
+"""What bodies are made of: objects whose members are known, bounded values, and unions.
 
 A union's branch is chosen by a look at the value, so that what is wrong is said of that branch
 alone. pydantic puts the branch's tag into the location of an error; `BRANCHES` has them all.
@@ -11,12 +11,51 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_MESSAGES = 2048
 MAX_ENTRIES = 1024
 """Of a list or an object that is no conversation and no prompt."""
+
+
+def _or_null(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Lets optional fields be null in the JSON Schema, as `Body` lets every one of them."""
+    for name, field in schema.get("properties", {}).items():
+        null = {"type": "null"}
+        if name not in schema.get("required", ()) and null not in field.get("anyOf", ()):
+            notes = {k: field.pop(k) for k in ("title", "description", "default") if k in field}
+            schema["properties"][name] = {"anyOf": [field, null], **notes}
+
+
+class Body(BaseModel):
+    """A JSON object whose members are all known here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_or_null)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """Drops members that are null, and all unknown ones but the first, which is enough to
+        refuse the body by."""
+        if not isinstance(data, dict):
+            return data
+        if len(data) > len(cls.model_fields):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = next((key for key in data if key not in known), None)
+            data = {key: data[key] for key in (*known, unknown) if key in data}
+        if None in data.values():
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
 
 _Value = TypeVar("_Value")
 
@@ -47,8 +86,11 @@ TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=131_072, fail_fast=True)]
 
 TEXT, TEXTS, TOKENS, MANY = Tag("(text)"), Tag("(texts)"), Tag("(tokens)"), Tag("(many)")
-JSON, SCHEMA, TOOL = Tag("(json)"), Tag("(schema)"), Tag("(tool)")
-BRANCHES = frozenset(tag.tag for tag in (TEXT, TEXTS, TOKENS, MANY, JSON, SCHEMA, TOOL))
+JSON, SCHEMA, TOOL, MEDIA = Tag("(json)"), Tag("(schema)"), Tag("(tool)"), Tag("(media)")
+PLAIN, SAID, RESULT = Tag("(plain)"), Tag("(said)"), Tag("(result)")
+BRANCHES = frozenset(
+    tag.tag for tag in (TEXT, TEXTS, TOKENS, MANY, JSON, SCHEMA, TOOL, MEDIA, PLAIN, SAID, RESULT)
+)
 """Parts of an error's location that are no field."""
 
 
@@ -69,10 +111,30 @@ def _by_first(prompt: Any) -> str | None:
     return MANY.tag if isinstance(first, list) else TOKENS.tag
 
 
+def by_member(
+    name: str, branches: dict[str, Tag], other: Tag, no_object: Tag | None = None
+) -> Discriminator:
+    """Tells an object's branch by one of its members: `other` where it has none of `branches`,
+    `no_object` for what is not an object (else `other` too)."""
+
+    def branch(value: Any) -> str:
+        if not isinstance(value, dict):
+            return (no_object or other).tag
+        member = value.get(name)
+        return (branches.get(member, other) if isinstance(member, str) else other).tag
+
+    return Discriminator(branch)
+
+
 def by_type(form: Any) -> str | None:
     """The branch of a `response_format`."""
     kind = form.get("type") if isinstance(form, dict) else None
-    known = {"text": TEXT.tag, "json_object": JSON.tag, "json_schema": SCHEMA.tag}
+    known = {
+        "text": TEXT.tag,
+        "json_object": JSON.tag,
+        "json_schema": SCHEMA.tag,
+        "structural_tag": MANY.tag,
+    }
     return known.get(kind) if isinstance(kind, str) else None
 
 

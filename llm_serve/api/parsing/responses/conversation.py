@@ -19,7 +19,7 @@ from llm_serve.api.schemas.responses.items import (
     ItemReference,
     MessageItem,
     ReasoningItem,
-    RefusalPart,
+    RefusedText,
 )
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.tool_names import custom_arguments, flat_name
@@ -136,7 +136,7 @@ def text_of(content: Any, where: str, images: bool = False) -> str:
                 f"{where}: this model reads no images; leave them out, or ask one that does.",
                 param=f"{where}.content[{index}]",
             )
-        texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
+        texts.append(part.refusal if isinstance(part, RefusedText) else part.text)
     return "".join(texts)
 
 

@@ -6,7 +6,6 @@ In two steps, since stored items may be asked for between them: `check_response`
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.parsing.allowlist import Fields, model_of
+from llm_serve.api.parsing.capabilities import need
 from llm_serve.api.parsing.explain import explain
 from llm_serve.api.parsing.responses.conversation import messages
 from llm_serve.api.parsing.responses.for_engine import engine_body
@@ -35,6 +35,7 @@ from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Conversation, Guide, Sampling
+from llm_serve.wire import to_json
 
 PATH = "/v1/responses"
 _LOGPROBS = "message.output_text.logprobs"
@@ -65,24 +66,22 @@ class Asked:
 def check_response(fields: Fields, config: Config) -> Asked:
     """Raises InvalidRequest and its children, also for what the model cannot do."""
     model = model_of(fields, config)
-    capabilities = CAPABILITIES[model.backend]
-    if not capabilities.responses:
-        raise _cannot(PATH, "model", model)
-    schema = EngineResponsesRequest if capabilities.extensions else ResponsesRequest
+    need(model, "responses", PATH)
+    extended = CAPABILITIES[model.backend].extensions
+    schema = EngineResponsesRequest if extended else ResponsesRequest
     try:
         body = schema.model_validate(fields)
     except ValidationError as error:
         raise explain(error, UNSUPPORTED, RESPONSE_BRANCHES) from None
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-    if _guide(body) is not None and not capabilities.response_format:
-        raise _cannot("text.format", "text.format", model)
-    if given(body) and not capabilities.tools:
-        raise _cannot("tools", "tools", model)
-    if _logprobs(body) and not capabilities.top_logprobs:
-        raise _cannot("top_logprobs", "top_logprobs", model)
-    if _logprobs(body) is not None and not capabilities.logprobs:
-        raise _cannot(_LOGPROBS, "include", model)
+    if body.store and "store" in body.model_fields_set and not config.server.response_store_mb:
+        raise UnsupportedParameter(
+            "store: this server keeps no responses; send false, or raise "
+            "server.response_store_mb.",
+            param="store",
+        )
+    _check_capabilities(body, model)
     asked = fields["input"]
     raw = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     return Asked(body, model, tuple(raw))
@@ -134,12 +133,17 @@ def _typed(items: Sequence[dict[str, Any]]) -> list[Item]:
         ) from None
 
 
-def _cannot(what: str, param: str, model: ModelConfig) -> UnsupportedParameter:
-    return UnsupportedParameter(
-        f"{what} is not supported by the {model.backend} backend of {model.id}; leave it out. "
-        f"GET /v1/models/{model.id} lists what is.",
-        param=param,
-    )
+def _check_capabilities(body: ResponsesRequest, model: ModelConfig) -> None:
+    if _guide(body) is not None:
+        need(model, "response_format", "text.format")
+    if given(body):
+        need(model, "tools")
+        if body.tool_choice not in ("auto", "none"):
+            need(model, "response_format", "tool_choice")
+    if (logprobs := _logprobs(body)) is not None:
+        need(model, "logprobs", "top_logprobs" if logprobs else "include")
+    if logprobs:
+        need(model, "top_logprobs")
 
 
 def _guide(body: ResponsesRequest) -> Guide | None:
@@ -147,7 +151,7 @@ def _guide(body: ResponsesRequest) -> Guide | None:
         case AnyJson():
             return Guide()
         case NamedSchema(schema_=schema):
-            return Guide("json_schema", json.dumps(schema))
+            return Guide("json_schema", to_json(schema).decode())
         case _:
             return None
 

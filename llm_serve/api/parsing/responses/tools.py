@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm_serve.api.schemas.responses.request import AllowedTools, ChosenTool, ResponsesRequest
+from llm_serve.api.schemas.responses.request import AllowedToolChoice, ChosenTool, ResponsesRequest
 from llm_serve.errors import InvalidRequest
 from llm_serve.generation.tool_names import CUSTOM_PARAMETERS, NamedTool, named_tools
 from llm_serve.sampling import Tools
@@ -40,7 +40,7 @@ def callable_tools(tools: Sequence[dict[str, Any]], body: ResponsesRequest) -> T
     if isinstance(choice, ChosenTool):
         name = _find(choice, known, "tool_choice.name").flat
         return Tools(_functions(known), "named", name, body.parallel_tool_calls)
-    if isinstance(choice, AllowedTools):
+    if isinstance(choice, AllowedToolChoice):
         allowed = {
             tool.flat: tool
             for index, one in enumerate(choice.tools)

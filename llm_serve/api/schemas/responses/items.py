@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from llm_serve.api.schemas.requests import Body
-from llm_serve.api.schemas.values import MAX_MESSAGES, Few, TextOrList
+from llm_serve.api.schemas.values import MAX_MESSAGES, Body, Few, TextOrList
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -51,7 +50,7 @@ class OutputText(Body):
     logprobs: list[Any] | None = None
 
 
-class RefusalPart(Body):
+class RefusedText(Body):
     """What the model said in place of an answer."""
 
     type: Literal["refusal"]
@@ -63,7 +62,7 @@ Part = Annotated[
     Annotated[InputText, Tag("(input_text)")]
     | Annotated[InputImage, Tag("(input_image)")]
     | Annotated[OutputText, Tag("(output_text)")]
-    | Annotated[RefusalPart, Tag("(refusal)")],
+    | Annotated[RefusedText, Tag("(refusal)")],
     Discriminator(
         lambda part: tag_of(part, *_PARTS),
         custom_error_type="part_type",
@@ -186,7 +185,7 @@ Item = Annotated[
     | Annotated[ItemReference, Tag("(item_reference)")],
     Discriminator(
         _item_tag,
-        custom_error_type="unsupported",
+        custom_error_type="other_type",
         custom_error_message="type should be 'message', 'function_call', 'function_call_output', "
         "'custom_tool_call', 'custom_tool_call_output', 'reasoning' or 'item_reference'; "
         "tools of other kinds are not run here",

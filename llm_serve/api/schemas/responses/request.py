@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from llm_serve.api.schemas.requests import Body
+from llm_serve.api.schemas.chat.tools import FunctionName, Parameters
 from llm_serve.api.schemas.responses.items import ITEM_BRANCHES, Id, Items, Name, tag_of
 from llm_serve.api.schemas.values import (
     BRANCHES,
     JSON,
     SCHEMA,
     TEXT,
+    Body,
     Few,
     FewKeys,
     Off,
@@ -50,9 +51,9 @@ class FunctionTool(Body):
     """A function that the model may call; `parameters` is a JSON Schema."""
 
     type: Literal["function"]
-    name: Name
+    name: FunctionName
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
     strict: bool | None = None
     output_schema: dict[str, Any] | None = Field(None, description="Accepted; has no effect.")
     defer_loading: Off = False
@@ -76,7 +77,7 @@ class CustomTool(Body):
     """A tool that the model gives a text, in place of JSON."""
 
     type: Literal["custom"]
-    name: Name
+    name: FunctionName
     description: str | None = None
     format: (
         Annotated[
@@ -103,7 +104,7 @@ NamespacedTool = Annotated[
     Annotated[FunctionTool, Tag("(function)")] | Annotated[CustomTool, Tag("(custom)")],
     Discriminator(
         lambda tool: tag_of(tool, "function", "custom"),
-        custom_error_type="unsupported",
+        custom_error_type="other_type",
         custom_error_message="type should be 'function' or 'custom'",
     ),
 ]
@@ -113,7 +114,7 @@ class Namespace(Body):
     """Tools under a common name."""
 
     type: Literal["namespace"]
-    name: Name
+    name: FunctionName
     description: str | None = None
     tools: Annotated[Few[list[NamespacedTool]], Field(min_length=1)]
 
@@ -135,7 +136,7 @@ AnyTool = Annotated[
     | Annotated[WebSearch, Tag("(web_search)")],
     Discriminator(
         _by_tool,
-        custom_error_type="unsupported",
+        custom_error_type="other_type",
         custom_error_message="type should be 'function', 'custom' or 'namespace'; "
         "tools that OpenAI runs on its own machines are not run here",
     ),
@@ -149,7 +150,7 @@ class ChosenTool(Body):
     name: Name
 
 
-class AllowedTools(Body):
+class AllowedToolChoice(Body):
     """The tools of `tools` that may be called this time."""
 
     type: Literal["allowed_tools"]
@@ -166,7 +167,7 @@ def _by_choice(choice: Any) -> str:
 Choice = Annotated[
     Annotated[Literal["none", "auto", "required"], TEXT]
     | Annotated[ChosenTool, Tag("(tool)")]
-    | Annotated[AllowedTools, Tag("(allowed)")],
+    | Annotated[AllowedToolChoice, Tag("(allowed)")],
     Discriminator(_by_choice),
 ]
 
