@@ -84,7 +84,8 @@ class ResponseStore:
 
     def forget(self, owner: str, response_id: str) -> bool:
         """Whether it was there."""
-        stored = self._owners.get(owner, {}).pop(response_id, None)
+        kept = self._owners.get(owner)
+        stored = None if kept is None else kept.pop(response_id, None)
         if stored is None:
             return False
         self._count(owner, -stored.size)

@@ -95,8 +95,8 @@ class ServerConfig(FrozenModel):
         64.0,
         ge=0,
         le=65536,
-        description="Memory for stored responses (`/v1/responses`), MiB; past it the least recently "
-        "used are forgotten; 0 stores none.",
+        description="Memory for stored responses of `/v1/responses`, MiB; past it those that were "
+        "not used for longest are forgotten; 0 stores none.",
     )
     ingress_replicas: int = Field(1, ge=1, le=100, description="Processes that take requests.")
     api_key_file: str | None = Field(

@@ -77,8 +77,7 @@ def check_response(fields: Fields, config: Config) -> Asked:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
     if body.store and "store" in body.model_fields_set and not config.server.response_store_mb:
         raise UnsupportedParameter(
-            "store: this server keeps no responses; send false, or raise "
-            "server.response_store_mb.",
+            "store: this server keeps no responses; send false, or raise server.response_store_mb.",
             param="store",
         )
     _check_capabilities(body, model)
