@@ -51,7 +51,7 @@ class ResponseRoutes:
         earlier, referred = await self._recalled(asked, owner)
         job = response_job(asked, earlier, referred)
         keep: Keep | None = None
-        if asked.body.store and self._config.server.response_store_mb:
+        if asked.body.store and self._config.server.response_store_bytes:
             items = [_resolved(item, referred) for item in asked.raw]
             keep = self._keeper(job.id, owner, items, asked.body.previous_response_id)
         hold = hold_for(request.headers, self._config.cold_start)

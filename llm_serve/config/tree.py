@@ -111,6 +111,11 @@ class ServerConfig(FrozenModel):
         "loopback and asks for no key may be called; `*` for any.",
     )
 
+    @property
+    def response_store_bytes(self) -> int:
+        """The bound of stored responses, 0 where none are stored."""
+        return int(self.response_store_mb * 2**20)
+
 
 class Config(FrozenModel):
     """The tree. `models` is the allowlist; its first entry serves requests that name none."""

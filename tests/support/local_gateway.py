@@ -42,7 +42,7 @@ class LocalGateway:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.created = int(time.time())
-        self.responses = LocalShelf(ResponseStore(int(config.server.response_store_mb * 2**20)))
+        self.responses = LocalShelf(ResponseStore(config.server.response_store_bytes))
         self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
         self.models = {m.id: ModelStatus(m.id) for m in config.models}
         self.inflight = dict.fromkeys(self.backends, 0)

@@ -75,7 +75,7 @@ def check_response(fields: Fields, config: Config) -> Asked:
         raise explain(error, UNSUPPORTED, RESPONSE_BRANCHES) from None
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
-    if body.store and "store" in body.model_fields_set and not config.server.response_store_mb:
+    if body.store and "store" in body.model_fields_set and not config.server.response_store_bytes:
         raise UnsupportedParameter(
             "store: this server keeps no responses; send false, or raise server.response_store_mb.",
             param="store",
