@@ -185,7 +185,5 @@ def _json_text(schema: str | dict[str, Any], field: str) -> str:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict | bool):
-        raise InvalidRequest(
-            f"{field}: It should be a JSON Schema, or the text of one.", param=field
-        )
+        raise InvalidRequest(f"{field}: It should be a JSON Schema, or its text.", param=field)
     return schema
