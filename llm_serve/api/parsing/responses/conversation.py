@@ -41,7 +41,9 @@ def messages(
     for index, item in enumerate(items):
         where = f"input[{index - earlier}]" if index >= earlier else "previous_response_id"
         turns.add(item, where)
-    return turns.done()
+    if not (done := turns.done()):
+        raise InvalidRequest("input: nothing is said in it; add a message.", param="input")
+    return done
 
 
 class _Turns:

@@ -41,6 +41,7 @@ UNSUPPORTED = frozenset(
             "stop",
             "structured_outputs",
             "top_k",
+            "verbosity",
         ),
     }
 )
