@@ -151,9 +151,9 @@ def _check_capabilities(body: ResponsesRequest, model: ModelConfig) -> None:
 def _guide(body: ResponsesRequest) -> Guide | None:
     match body.text and body.text.format:
         case AnyJson():
-            return Guide()
+            return Guide(param="text.format")
         case NamedSchema(schema_=schema):
-            return Guide("json_schema", to_json(schema).decode())
+            return Guide("json_schema", to_json(schema).decode(), param="text.format")
         case _:
             return None
 
