@@ -66,11 +66,12 @@ def test_a_call_is_forced(api: Api, choice: Any) -> None:
 
 
 def test_a_tool_of_a_namespace(api: Api) -> None:
-    read = {"type": "function", "name": "read", "parameters": WEATHER["parameters"]}
+    read = {**WEATHER, "name": "read"}
     files = {"type": "namespace", "name": "files", "description": "Files.", "tools": [read]}
-    asked = {"tools": [PATCH, files], "max_output_tokens": 64}
-    for response in _both(api, "Read.", tool_choice={"type": "function", "name": "read"}, **asked):
-        (call,) = response["output"]
+    asked = {"tools": [PATCH, files], "max_output_tokens": 200, "parallel_tool_calls": False}
+    choice = {"type": "function", "name": "read"}
+    for response in _both(api, "What is the weather in Oslo?", tool_choice=choice, **asked):
+        (call,) = (item for item in response["output"] if item["type"] == "function_call")
         assert (call["name"], call["namespace"]) == ("read", "files")
 
 
