@@ -23,8 +23,12 @@ _SAMPLING = Capabilities(
     min_p=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
-    "echo": Capabilities(n=True, seed=True, logprobs=True, tools=True, reasoning=True),
-    "transformers": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
+    "echo": Capabilities(
+        n=True, seed=True, logprobs=True, tools=True, reasoning=True, responses=True
+    ),
+    "transformers": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+    ),
     "vllm": replace(
         _SAMPLING,
         echo=True,
@@ -39,7 +43,9 @@ CAPABILITIES: dict[str, Capabilities] = {
         tokenize=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
+    "tensorrt_llm": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+    ),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

@@ -4,4 +4,6 @@
 - `execution`: prompts in, deltas of every sequence out, coalesced.
 - `encoding`: its prompts as tokens.
 - `render`: deltas to OpenAI's JSON and server-sent events; other dialects have a renderer each.
+- `responses`, of `response_items`: deltas to OpenAI's Responses; `responses_by_engine` reads the
+  answers of an engine's own server, `tool_names` tells tools and functions apart.
 """

@@ -18,6 +18,8 @@ from llm_serve.generation.encoding import LONG_TEXT, encode
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import Dialect, GenerationRequest, Kind
+from llm_serve.generation.responses import ResponsesRenderer
+from llm_serve.generation.responses_by_engine import answered
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
@@ -25,6 +27,7 @@ _Batch = list[tuple[int, Delta]]
 """Deltas that were there at the same time, each with the number of its answer."""
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
+    "responses": ResponsesRenderer,
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
@@ -71,9 +74,8 @@ async def execute(
         begun = False
         try:
             async for batch in deltas:
-                message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
-                if not begun:
-                    message = renderer.begin() + message
+                message = b"" if begun else renderer.begin()
+                message += b"".join(renderer.chunk(index, delta) for index, delta in batch)
                 if message:
                     begun = True
                     yield message
@@ -89,7 +91,10 @@ async def _by_engine(
     backend: EngineServer, request: GenerationRequest
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with aclosing(backend.serve(request.path, request.body)) as messages:
+    served = backend.serve(request.path, request.body)
+    if request.dialect == "responses":
+        served = answered(request, served)
+    async with aclosing(served) as messages:
         try:
             async for message in messages:
                 begun = True
