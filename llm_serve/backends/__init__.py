@@ -21,9 +21,11 @@ _SAMPLING = Capabilities(
     top_logprobs=True,
     top_k=True,
     min_p=True,
+    messages=True,
+    tokenize=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
-    "echo": Capabilities(n=True, seed=True, logprobs=True),
+    "echo": Capabilities(n=True, seed=True, logprobs=True, messages=True, tokenize=True),
     "transformers": _SAMPLING,
     "vllm": replace(
         _SAMPLING,
@@ -35,8 +37,6 @@ CAPABILITIES: dict[str, Capabilities] = {
         extensions=True,
         embeddings=True,
         responses=True,
-        messages=True,
-        tokenize=True,
         adapters=True,
     ),
     "tensorrt_llm": replace(_SAMPLING, response_format=True),

@@ -20,6 +20,7 @@ from typing import Any
 from llm_serve.backends import engine_keys
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -135,6 +136,7 @@ class TensorrtBackend:
         self._longest = min(longest, int(self._section.get("max_seq_len") or longest))
         self._ids = int(text.get("vocab_size", len(self._tokenizer)))
         self._vocabulary = Vocabulary(self._tokenizer)
+        self.tokens = ModelTokens(self._tokenizer, self._longest)
         generation = folder / "generation_config.json"
         settings = json.loads(generation.read_text()) if generation.is_file() else {}
         self._eos = end_tokens(settings.get("eos_token_id"), self._tokenizer)

@@ -14,18 +14,24 @@ from typing import cast
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 from llm_serve.generation.encoding import encode
+from llm_serve.generation.messages import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import Dialect, GenerationRequest, Kind
+from llm_serve.generation.tokenizing import detokenize, tokenize
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
+    "messages": MessagesRenderer,
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
-WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {}
+WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
+    "tokenize": tokenize,
+    "detokenize": detokenize,
+}
 """What answers the kinds of requests that generate nothing, with the whole body."""
 
 

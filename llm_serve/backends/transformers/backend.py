@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llm_serve.backends.output_decoder import OutputDecoder, Vocabulary
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -78,6 +79,7 @@ class TransformersBackend:
         self._engine = self._start()
         self._vocabulary = Vocabulary(self._checkpoint.tokenizer)
         self._longest = min(self._checkpoint.context_length, self._engine.capacity)
+        self.tokens = ModelTokens(self._checkpoint.tokenizer, self._longest)
         return held_before
 
     def _start(self) -> Engine:
