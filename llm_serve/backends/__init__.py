@@ -25,8 +25,10 @@ _SAMPLING = Capabilities(
     tokenize=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
-    "echo": Capabilities(n=True, seed=True, logprobs=True, messages=True, tokenize=True),
-    "transformers": _SAMPLING,
+    "echo": Capabilities(
+        n=True, seed=True, logprobs=True, tools=True, reasoning=True, messages=True, tokenize=True
+    ),
+    "transformers": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
     "vllm": replace(
         _SAMPLING,
         echo=True,
@@ -39,7 +41,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         responses=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, response_format=True),
+    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""A backend that answers with the last user message, a word a token: for tests of transport.
+"""A backend that answers with the last message, or as it was told, a word a token: for tests.
 
 Its speed and its failures are set in `EchoEngine`, so that a test provokes on purpose what an
 engine does by accident. It is deterministic; sampling changes nothing.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
+from llm_serve.backends.prompts import chat_details
+from llm_serve.chat import ChatFormat
 from llm_serve.config import EchoEngine, ModelConfig
 from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -27,10 +29,14 @@ class EchoBackend:
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, EchoEngine)
         self.engine = model.engine
+        self.chat_format = ChatFormat.of(
+            None, self.engine.tool_call_parser, self.engine.reasoning_parser
+        )
         self.default_max_tokens = model.defaults.max_tokens
         self.running = 0
         self._ids: dict[str, int] = {}
         self._words: list[str] = []
+        self.tokens = _Words(self)
 
     async def load(self, report: OnProgress) -> ModelInfo:
         for step in range(_STEPS):
@@ -47,10 +53,15 @@ class EchoBackend:
             dtype="none",
             device="cpu",
             engine_version="echo",
+            details=chat_details(self.chat_format),
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:
-        return self.encode_text(conversation.messages[-1]["content"])
+        """What it will answer: the scripted text of this turn, else the last message."""
+        turn = sum(message["role"] == "assistant" for message in conversation.messages)
+        if turn < len(self.engine.answers):
+            return self.encode_text(self.engine.answers[turn])
+        return self.encode_text(conversation.messages[-1]["content"] or "")
 
     def encode_text(self, text: str) -> Prompt:
         ids = []
@@ -70,7 +81,7 @@ class EchoBackend:
                 f"{engine.context_length}; shorten the prompt."
             )
         limit = min(sampling.max_tokens or self.default_max_tokens, room)
-        words = [self._word(i) for i in prompt.token_ids] or [" "]
+        words = [self.word(i) for i in prompt.token_ids] or [" "]
         self.running += 1
         try:
             await asyncio.sleep(engine.first_token_s)
@@ -85,12 +96,13 @@ class EchoBackend:
                 word = words[i % len(words)]
                 finish = _finish(i, len(words), limit, sampling.ignore_eos)
                 sent += word
-                if (cut := _stop_at(sent, sampling.stop)) is not None:
+                cut, stop = _stop_at(sent, sampling.stop)
+                if stop is not None:
                     word, finish = word[: max(0, len(word) - (len(sent) - cut))], "stop"
                 logprobs = (
                     () if sampling.logprobs is None else (TokenLogprob(word, word.encode(), 0.0),)
                 )
-                yield Delta(word, 1, finish, logprobs)
+                yield Delta(word, 1, finish, logprobs, stop=stop)
                 if finish:
                     return
         finally:
@@ -102,8 +114,25 @@ class EchoBackend:
     async def close(self) -> None:
         return
 
-    def _word(self, token_id: int) -> str:
+    def word(self, token_id: int) -> str:
         return self._words[token_id] if token_id < len(self._words) else f"<{token_id}> "
+
+
+class _Words:
+    """The tokens that there were so far, as `Tokens` shows them."""
+
+    def __init__(self, backend: EchoBackend) -> None:
+        self._backend = backend
+        self.context_length = backend.engine.context_length
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        return self._backend.encode_text(text).token_ids
+
+    def names(self, token_ids: Sequence[int]) -> list[str]:
+        return [self._backend.word(i) for i in token_ids]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(self.names(token_ids))
 
 
 def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | None:
@@ -112,7 +141,8 @@ def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | 
     return "length" if i + 1 >= limit else None
 
 
-def _stop_at(text: str, stop: tuple[str, ...]) -> int | None:
-    """Where the first stop string begins; one that spans words has leaked by then."""
-    found = [at for s in stop if (at := text.find(s)) >= 0]
-    return min(found) if found else None
+def _stop_at(text: str, stops: tuple[str, ...]) -> tuple[int, str | None]:
+    """Where the first stop string begins, and which it is; one that spans words has leaked by
+    then."""
+    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found, default=(0, None))

@@ -14,12 +14,6 @@ from llm_serve.api.schemas.answers import (
     EngineAnswer,
     EngineChatCompletion,
     EngineCompletion,
-    ErrorResponse,
-    Health,
-    ModelList,
-    ModelLoad,
-    ModelObject,
-    StateEvent,
 )
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
@@ -39,6 +33,14 @@ from llm_serve.api.schemas.messages.requests import (
     MessagesRequest,
 )
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
+from llm_serve.api.schemas.states import (
+    ErrorResponse,
+    Health,
+    ModelList,
+    ModelLoad,
+    ModelObject,
+    StateEvent,
+)
 from llm_serve.api.schemas.tokens import (
     DetokenizeAnswer,
     DetokenizeRequest,

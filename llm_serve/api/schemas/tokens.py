@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from llm_serve.api.schemas.answers import Closed, Count
 from llm_serve.api.schemas.chat.tools import ToolList
 from llm_serve.api.schemas.chat.turns import Message
+from llm_serve.api.schemas.states import Closed, Count
 from llm_serve.api.schemas.values import MAX_MESSAGES, Body, FewKeys, TokenId
 
 MAX_TEXT = 2**20

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
-from llm_serve.api.schemas.answers import Closed, Count, ModelLoad, Open
+from llm_serve.api.schemas.states import Closed, Count, ModelLoad, Open
 
 
 class AnswerText(Closed):

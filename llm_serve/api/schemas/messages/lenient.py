@@ -42,6 +42,6 @@ def chosen_by(member: str, *values: str) -> Discriminator:
 
     return Discriminator(
         choose,
-        custom_error_type=NOT_READ,
+        custom_error_type=NOT_READ if member == "type" else member,
         custom_error_message=f"{member} should be {allowed}; no other is read here",
     )
