@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
+from llm_serve.api.schemas.messages import answers as messages
 
 ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
@@ -43,7 +44,10 @@ def kind_of(path: str, body: Any) -> Any:
     if not isinstance(body, dict):
         return None
     if "error" in body:
-        return states.ErrorResponse
+        of_messages = path.endswith(("/v1/messages", "/v1/messages/count_tokens"))
+        return messages.MessagesErrorResponse if of_messages else states.ErrorResponse
+    if body.get("type") == "message":
+        return messages.MessagesAnswer
     name = body.get("object", "")
     if path.endswith("/healthz") and "model_id" in body:
         return states.Health
