@@ -150,6 +150,8 @@ def test_tokens_are_counted(api: Api) -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": None}, "max_tokens"),
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "system"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"temperature": 1.1}, "temperature"),

@@ -7,14 +7,19 @@ import uuid
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.parsing.allowlist import Fields, model_of
 from llm_serve.api.parsing.by_engine import parse_for_engine
 from llm_serve.api.parsing.conversation import conversation_of
 from llm_serve.api.parsing.explain import explain
 from llm_serve.api.schemas.requests import ChatRequest
-from llm_serve.api.schemas.tokens import DetokenizeRequest, TokenizeRequest
+from llm_serve.api.schemas.tokens import (
+    DetokenizeRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+    TokenizeTextRequest,
+)
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import InvalidRequest
@@ -22,8 +27,9 @@ from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Conversation, Sampling
 
 TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
-_OF_MESSAGES = ("add_generation_prompt", "continue_final_message", "tools", "chat_template_kwargs")
-_Body = TypeVar("_Body", bound=BaseModel)
+_TOKENIZE: TypeAdapter[TokenizeTextRequest | TokenizeChatRequest] = TypeAdapter(TokenizeRequest)
+_DETOKENIZE = TypeAdapter(DetokenizeRequest)
+_Body = TypeVar("_Body")
 
 
 def parse_tokenize(fields: Fields, config: Config) -> GenerationRequest:
@@ -31,23 +37,11 @@ def parse_tokenize(fields: Fields, config: Config) -> GenerationRequest:
     model = model_of(fields, config)
     if CAPABILITIES[model.backend].extensions:
         return parse_for_engine(TOKENIZE, "tokenize")(fields, config)
-    body = _read(TokenizeRequest, fields)
-    if (body.prompt is None) == (body.messages is None):
-        raise InvalidRequest("Send either a prompt or messages.", param="prompt")
+    body = _read(_TOKENIZE, fields)
     shows = {"strings": body.return_token_strs}
-    if body.prompt is not None:
-        for name in _OF_MESSAGES:
-            if getattr(body, name) is not None:
-                raise InvalidRequest(
-                    f"{name} belongs to messages; leave it out with a prompt.", param=name
-                )
-        shows["special"] = body.add_special_tokens is not False
+    if isinstance(body, TokenizeTextRequest):
+        shows["special"] = body.add_special_tokens
         return _request("tokenize", model, prompts=(body.prompt,), echo=shows)
-    if body.add_special_tokens:
-        raise InvalidRequest(
-            "add_special_tokens: the chat template adds them; leave it out with messages.",
-            param="add_special_tokens",
-        )
     return _request("tokenize", model, conversation=_conversation(body, model), echo=shows)
 
 
@@ -56,13 +50,13 @@ def parse_detokenize(fields: Fields, config: Config) -> GenerationRequest:
     model = model_of(fields, config)
     if CAPABILITIES[model.backend].extensions:
         return parse_for_engine(DETOKENIZE, "tokenize")(fields, config)
-    body = _read(DetokenizeRequest, fields)
+    body = _read(_DETOKENIZE, fields)
     return _request("detokenize", model, prompts=(tuple(body.tokens),))
 
 
-def _conversation(body: TokenizeRequest, model: ModelConfig) -> Conversation:
+def _conversation(body: TokenizeChatRequest, model: ModelConfig) -> Conversation:
     chat = ChatRequest.model_construct(
-        messages=body.messages or [],
+        messages=body.messages,
         tools=body.tools,
         chat_template_kwargs=body.chat_template_kwargs,
     )
@@ -79,9 +73,9 @@ def _conversation(body: TokenizeRequest, model: ModelConfig) -> Conversation:
     return conversation
 
 
-def _read(schema: type[_Body], fields: Fields) -> _Body:
+def _read(schema: TypeAdapter[_Body], fields: Fields) -> _Body:
     try:
-        return schema.model_validate(fields)
+        return schema.validate_python(fields)
     except ValidationError as error:
         raise explain(error) from None
 

@@ -56,7 +56,6 @@ def _add_user(messages: list[_Message], turn: UserTurn) -> None:
                 _add_text(messages, "user", block.text)
             case ToolResultBlock():
                 text = "" if block.content is None else _text(block.content)
-                text = f"Error: {text}" if block.is_error else text
                 answer = {"role": "tool", "tool_call_id": block.tool_use_id, "content": text}
                 messages.append(answer)
 

@@ -8,7 +8,7 @@ the conversation is theirs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llm_serve.api.schemas.messages.blocks import (
     AssistantTurn,
@@ -20,6 +20,7 @@ from llm_serve.api.schemas.messages.blocks import (
     ToolRemovalBlock,
     ToolResultBlock,
     Turn,
+    UserBlock,
     UserTurn,
 )
 from llm_serve.api.schemas.messages.requests import CountTokensRequest, MessagesTool
@@ -85,7 +86,21 @@ def _standing(turns: list[Turn]) -> Iterator[Turn]:
                 turn = turn.model_copy(update={"content": texts})
             if not turn.content:
                 continue
+        if isinstance(turn, UserTurn) and isinstance(turn.content, list):
+            turn = turn.model_copy(update={"content": [_told(block) for block in turn.content]})
         yield turn
+
+
+def _told(block: UserBlock) -> UserBlock:
+    """The block; an error of a tool says that it is one, since templates have no member for it."""
+    if not isinstance(block, ToolResultBlock) or not block.is_error:
+        return block
+    said: Any = "Error"
+    if isinstance(block.content, list):
+        said = [TextBlock(type="text", text="Error:"), *block.content]
+    elif block.content:
+        said = f"Error: {block.content}"
+    return block.model_copy(update={"content": said})
 
 
 def _without_old_thinking(body: CountTokensRequest, turns: list[Turn]) -> list[Turn]:

@@ -117,6 +117,10 @@ def _read(schema: type[_Body], fields: Fields, model: ModelConfig, beta: bool) -
     if body.wanted is not None:
         need(model, "response_format", body.wanted[0])
     shown = edited(body)
+    if not shown.messages:
+        raise InvalidRequest(
+            "messages: nothing is said; send a turn of the user.", param="messages"
+        )
     _check_choice(body, shown)
     _check_last(shown, model)
     return shown
@@ -245,6 +249,9 @@ def _sent(body: CountTokensRequest, sampling: Sampling) -> Fields:
     filled in."""
     dropped = {"output_format", "context_management", "speed", "service_tier", "diagnostics"}
     sent = body.model_dump(by_alias=True, exclude_unset=True, exclude=dropped)
+    if not body.tools:
+        sent.pop("tools", None)
+        sent.pop("tool_choice", None)
     kind = _thinking(body)
     if kind == "disabled" or body.thinking is None or body.thinking.type == "between_tools":
         sent["thinking"] = {"type": "disabled" if kind == "disabled" else "adaptive"}

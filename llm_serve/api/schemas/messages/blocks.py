@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Tag
+from pydantic import Field, Tag
 
 from llm_serve.api.schemas.messages.lenient import Id, Ignored, Lenient, Name, chosen_by
 from llm_serve.api.schemas.values import BRANCHES, Few, TextOrList
@@ -127,14 +127,14 @@ class UserTurn(Lenient):
     """What the person said, or what tools gave."""
 
     role: Literal["user"]
-    content: TextOrList[str, Few[list[UserBlock]]]
+    content: TextOrList[str, Annotated[Few[list[UserBlock]], Field(min_length=1)]]
 
 
 class AssistantTurn(Lenient):
     """What the model said; as the last turn, what it is to go on from."""
 
     role: Literal["assistant"]
-    content: TextOrList[str, Few[list[AssistantBlock]]]
+    content: TextOrList[str, Annotated[Few[list[AssistantBlock]], Field(min_length=1)]]
 
 
 class SystemTurn(Lenient):
