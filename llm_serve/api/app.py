@@ -39,6 +39,7 @@ from llm_serve.api.responses import (
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
 from llm_serve.api.status_stream import EventStream
+from llm_serve.api.stored_responses import ResponseRoutes
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import NoModel, NoRoute, RequestTimeout, ServeError, WrongMethod
@@ -122,6 +123,7 @@ def create_app(
 
         return endpoint
 
+    responses = ResponseRoutes(config, gateway, bool(keys))
     endpoints: dict[str, Endpoint] = {
         "/healthz": healthz,
         "/v1/models": models,
@@ -130,6 +132,8 @@ def create_app(
         "/v1/models/{model_id}/unload": unload,
         "/v1/events": events,
         "/openapi.json": openapi,
+        "/v1/responses": responses.create,
+        "/v1/responses/{response_id}": responses.stored,
         **{path: generate(parse) for path, parse in PARSERS.items()},
     }
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
@@ -147,19 +151,18 @@ def create_app(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(config.server.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
         middleware.insert(1, cors)
+    methods: dict[str, list[str]] = {}
+    for operation in operations(extended):
+        methods.setdefault(operation.path, []).append(operation.method)
     app = Starlette(
         routes=[
-            Route(
-                operation.path.replace("{model_id}", "{model_id:path}"),
-                endpoints[operation.path],
-                methods=[operation.method],
-            )
-            for operation in operations(extended)
+            Route(path.replace("{model_id}", "{model_id:path}"), endpoints[path], methods=of_path)
+            for path, of_path in methods.items()
         ],
         middleware=middleware,
         exception_handlers={ServeError: _serve_error, HTTPException: _http_error},

@@ -85,7 +85,7 @@ class AccessControl:
 
         try:
             self._check_host(headers)
-            if scope["method"] == "POST":
+            if scope["method"] in ("POST", "DELETE"):
                 self._check_origin(headers)
             self._check_key(path, headers)
             await self.app(scope, receive, watched_send)
@@ -124,16 +124,23 @@ class AccessControl:
         """Raises MissingKey or WrongKey. Every key is compared, in constant time."""
         if not self.keys or path in _OPEN:
             return
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if not key:  # Anthropic's clients
-            scheme, key = "bearer", headers.get("x-api-key", "")
-        if scheme.lower() != "bearer" or not key.strip():
+        sent = sent_key(headers)
+        if sent is None:
             raise MissingKey(
                 "Send an API key as the header Authorization: Bearer KEY, or as x-api-key: KEY."
             )
-        sent = key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
         if not any([hmac.compare_digest(sent, known) for known in self.keys]):  # noqa: C419
             raise WrongKey("This API key is not accepted here.")
+
+
+def sent_key(headers: Headers) -> bytes | None:
+    """The API key that a request has, None where it has none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if not key:  # Anthropic's clients
+        scheme, key = "bearer", headers.get("x-api-key", "")
+    if scheme.lower() != "bearer" or not key.strip():
+        return None
+    return key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
 
 
 def _name(host: str) -> str:

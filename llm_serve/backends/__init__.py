@@ -26,9 +26,18 @@ _SAMPLING = Capabilities(
 )
 CAPABILITIES: dict[str, Capabilities] = {
     "echo": Capabilities(
-        n=True, seed=True, logprobs=True, tools=True, reasoning=True, messages=True, tokenize=True
+        n=True,
+        seed=True,
+        logprobs=True,
+        tools=True,
+        reasoning=True,
+        responses=True,
+        messages=True,
+        tokenize=True,
     ),
-    "transformers": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
+    "transformers": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+    ),
     "vllm": replace(
         _SAMPLING,
         echo=True,
@@ -41,7 +50,9 @@ CAPABILITIES: dict[str, Capabilities] = {
         responses=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
+    "tensorrt_llm": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+    ),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

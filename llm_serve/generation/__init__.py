@@ -4,6 +4,6 @@
 - `execution`: prompts in, deltas of every sequence out, coalesced.
 - `encoding`: its prompts as tokens.
 - `render`: deltas to OpenAI's JSON and server-sent events; other dialects have a renderer each.
-- `messages`: deltas to Anthropic's, with `signature` for reasoning that comes back.
+- `messages`: the same to Anthropic's.
 - `tokenizing`: tokens as the answer.
 """

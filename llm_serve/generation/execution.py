@@ -15,10 +15,12 @@ from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 from llm_serve.generation.encoding import encode
-from llm_serve.generation.messages import MessagesRenderer
+from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import Dialect, GenerationRequest, Kind
+from llm_serve.generation.responses import ResponsesRenderer
+from llm_serve.generation.responses_by_engine import answered
 from llm_serve.generation.tokenizing import detokenize, tokenize
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
@@ -28,6 +30,7 @@ _Batch = list[tuple[int, Delta]]
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
     "messages": MessagesRenderer,
+    "responses": ResponsesRenderer,
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
@@ -77,9 +80,8 @@ async def execute(
         begun = False
         try:
             async for batch in deltas:
-                message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
-                if not begun:
-                    message = renderer.begin() + message
+                message = b"" if begun else renderer.begin()
+                message += b"".join(renderer.chunk(index, delta) for index, delta in batch)
                 if message:
                     begun = True
                     yield message
@@ -95,7 +97,10 @@ async def _by_engine(
     backend: EngineServer, request: GenerationRequest
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with aclosing(backend.serve(request.path, request.body)) as messages:
+    served = backend.serve(request.path, request.body)
+    if request.dialect == "responses":
+        served = answered(request, served)
+    async with aclosing(served) as messages:
         try:
             async for message in messages:
                 begun = True

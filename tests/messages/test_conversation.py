@@ -10,8 +10,8 @@ import pytest
 from llm_serve.api.parsing.messages.parse import parse_count, parse_messages
 from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest
+from llm_serve.generation.messages.signature import signature_of
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.generation.signature import signature_of
 from llm_serve.sampling import Conversation, Guide, Tools
 from tests.messages.conftest import BASH
 from tests.support.client import user

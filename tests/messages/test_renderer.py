@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_serve.errors import InternalError
-from llm_serve.generation.messages import MessagesRenderer
+from llm_serve.generation.messages.renderer import MessagesRenderer
+from llm_serve.generation.messages.signature import reasoning_of
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.generation.signature import reasoning_of
 from llm_serve.sampling import CallDelta, Delta, FinishReason, Sampling
 from tests.support.anthropic_types import check_error, check_message, read_events, whole
 
@@ -192,7 +192,7 @@ def test_a_failure_midway_is_an_event() -> None:
 @given(st.text())
 def test_a_signature_comes_back(signature: str) -> None:
     """Whatever a client sends as one: another server's says nothing."""
-    from llm_serve.generation.signature import signature_of
+    from llm_serve.generation.messages.signature import signature_of
 
     assert reasoning_of(signature_of(signature)) == signature
     assert reasoning_of(signature) == ""

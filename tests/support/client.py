@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 
 from llm_serve.errors import ServeError
-from tests.support import answers, anthropic_types, openai_schemas
+from tests.support import answers, anthropic_types, openai_events, openai_schemas
 from tests.support.errors import every_error
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
+RESPONSES = "/v1/responses"
 KEPT = httpx.Limits(max_keepalive_connections=None, keepalive_expiry=None)
 """For a client that threads share: of the idle connections that are too many or too old, httpcore
 closes now and then one that another thread has just taken."""
@@ -126,6 +127,8 @@ def check(response: httpx.Response) -> httpx.Response:
     assert response.headers["content-type"] == "application/json", response.text
     body = response.json()
     path = response.request.url.path
+    if isinstance(body, dict) and body.get("object") == "response" and "output" in body:
+        openai_events.check_response(response.content)
     if (kind := answers.kind_of(path, body)) is not None:
         answers.check(kind, response.content)
     if path.endswith((MESSAGES, COUNT)):
@@ -194,6 +197,17 @@ class Api:
 
     def complete_stream(self, prompt: Any = "hello there", **fields: Any) -> Stream:
         return parse_stream(self.complete(prompt, stream=True, **fields))
+
+    def respond(self, text: Any = "hello there", **fields: Any) -> httpx.Response:
+        """A turn of `/v1/responses`; `text` may be a list of items."""
+        return self.post(RESPONSES, self._body({"input": text}, fields))
+
+    def respond_stream(self, text: Any = "hello there", **fields: Any) -> list[dict[str, Any]]:
+        """The same as events, each and all of them checked."""
+        response = self.respond(text, stream=True, **fields)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        return openai_events.parse_events(response.content, [])
 
     def _body(self, base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
         model = {} if self.model is None else {"model": self.model}

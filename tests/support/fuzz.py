@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
 from tests.support.anthropic_types import events_of, whole
-from tests.support.client import MESSAGES, Api, check, parse_stream
+from tests.support.client import MESSAGES, RESPONSES, Api, check, parse_stream
+from tests.support.openai_events import parse_events
 
 Judge = Callable[[Any, httpx.Response], None]
 
@@ -79,6 +80,8 @@ class Fuzz:
         if media_type == "text/event-stream":
             if path == MESSAGES:
                 whole(events_of(response))
+            elif path == RESPONSES:
+                parse_events(response.content)
             else:
                 assert parse_stream(response).done
             return

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
+from llm_serve.api.response_store import Recalled, ResponseStore, StoredResponse
 from llm_serve.backends import create
 from llm_serve.backends.base import Backend
 from llm_serve.config import Config
@@ -16,12 +17,32 @@ from llm_serve.generation.request import GenerationRequest
 from llm_serve.status import Loading, ModelStatus, ServerState, ServerStatus
 
 
+class LocalShelf:
+    """`llm_serve.api.gateway.ResponseShelf` over a store in this process."""
+
+    def __init__(self, store: ResponseStore) -> None:
+        self.store = store
+
+    async def keep(self, response_id: str, stored: StoredResponse) -> None:
+        self.store.keep(response_id, stored)
+
+    async def response(self, owner: str, response_id: str) -> bytes | None:
+        return self.store.response(owner, response_id)
+
+    async def recall(self, owner: str, last: str | None, others: tuple[str, ...]) -> Recalled:
+        return self.store.recall(owner, last, others)
+
+    async def forget(self, owner: str, response_id: str) -> bool:
+        return self.store.forget(owner, response_id)
+
+
 class LocalGateway:
     """Every model of the configuration, loaded by `start`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.created = int(time.time())
+        self.responses = LocalShelf(ResponseStore(config.server.response_store_bytes))
         self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
         self.models = {m.id: ModelStatus(m.id) for m in config.models}
         self.inflight = dict.fromkeys(self.backends, 0)

@@ -37,7 +37,7 @@ def check(body: Any, *, streamed: bool = False) -> None:
     """Fails unless the body is what OpenAI's schema for its kind of object says."""
     if not available() or not isinstance(body, dict):
         return
-    name = "ErrorResponse" if "error" in body else BY_OBJECT.get(body.get("object", ""))
+    name = "ErrorResponse" if body.get("error") else BY_OBJECT.get(body.get("object", ""))
     if name is None:
         return
     if streamed and name == "CreateCompletionResponse":

@@ -30,9 +30,10 @@ def explain(
     unknown = first["type"] == "extra_forbidden"
     param = _path(first["loc"], unknown, branches)
     names = re.sub(r"\[\d+\]", "", param).split(".")
-    other_type = names[-1] == "type" and first["type"] == "literal_error"
-    unsupported = other_type or first["type"] == "unsupported"
-    unsupported = unsupported or not known.isdisjoint({names[0], names[-1]})
+    other_type = first["type"] == "other_type" or (
+        names[-1] == "type" and first["type"] == "literal_error"
+    )
+    unsupported = other_type or not known.isdisjoint({names[0], names[-1]})
     kind = UnsupportedParameter if unsupported else InvalidRequest
     if unknown:
         what = "is not supported here" if unsupported else "is not a known field"

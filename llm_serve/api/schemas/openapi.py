@@ -15,7 +15,7 @@ _WHY = {
     400: "Invalid request, unknown model, prompt too long or unsupported parameter",
     401: "An API key is needed",
     403: "The API key, the web page's origin or the host name is not accepted",
-    404: "No such route or model",
+    404: "No such route, model or stored response",
     408: "The request was not sent in time",
     409: "Not accepting requests",
     413: "The body is too large",
@@ -32,6 +32,12 @@ _MODEL_ID = {
     "required": True,
     "description": "May contain `/`.",
     "schema": {"type": "string", "minLength": 1},
+}
+_RESPONSE_ID = {
+    "name": "response_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[^/]+$"},
 }
 _Json = dict[str, Any]
 _Mode = Literal["validation", "serialization"]
@@ -94,6 +100,8 @@ def _describe(operation: Operation, references: dict[tuple[Any, _Mode], _Json]) 
     described: _Json = {"operationId": operation.name, "summary": operation.summary}
     if "{model_id}" in operation.path:
         described["parameters"] = [_MODEL_ID]
+    if "{response_id}" in operation.path:
+        described["parameters"] = [_RESPONSE_ID]
     if operation.body is not None:
         body = json(operation.body, "validation")
         described["requestBody"] = {"required": True, "content": body}

@@ -33,6 +33,8 @@ from llm_serve.api.schemas.messages.requests import (
     MessagesRequest,
 )
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
+from llm_serve.api.schemas.responses.answer import DeletedResponse, ResponseEvent, ResponseObject
+from llm_serve.api.schemas.responses.request import EngineResponsesRequest, ResponsesRequest
 from llm_serve.api.schemas.states import (
     ErrorResponse,
     Health,
@@ -66,7 +68,7 @@ class Operation:
     are of the type `error`."""
 
     name: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     summary: str
     answers: tuple[Answer, ...]
@@ -77,13 +79,13 @@ class Operation:
 
 ENGINE_ROUTES = {
     "/v1/embeddings": "embeddings",
-    "/v1/responses": "responses",
 }
 """Routes that an engine's own server answers, and the capability that each needs."""
 
 _READ = (401, 403, 500)
 _OPERATE = (400, 401, 403, 404, 409, 500, 503)
 _GENERATE = (400, 401, 403, 408, 409, 413, 429, 431, 500, 502, 503, 504)
+_STORED = (400, 401, 403, 404, 500, 503)
 _LOADING = Answer(
     202, "The model is loading; send the same request again after `Retry-After` seconds", ModelLoad
 )
@@ -146,6 +148,39 @@ def operations(extended: bool) -> tuple[Operation, ...]:
         ),
         *_messages(extended),
         *_tokens(extended),
+        Operation(
+            "create_response",
+            "POST",
+            "/v1/responses",
+            "A turn of a conversation",
+            (
+                Answer(
+                    200,
+                    "The answer; `stream: true` gives events",
+                    ResponseObject,
+                    ResponseEvent,
+                ),
+                _LOADING,
+            ),
+            _GENERATE,
+            EngineResponsesRequest if extended else ResponsesRequest,
+        ),
+        Operation(
+            "get_response",
+            "GET",
+            "/v1/responses/{response_id}",
+            "A stored response",
+            (Answer(200, "As it was answered", ResponseObject),),
+            _STORED,
+        ),
+        Operation(
+            "delete_response",
+            "DELETE",
+            "/v1/responses/{response_id}",
+            "Delete a stored response",
+            (Answer(200, "It is stored no more", DeletedResponse),),
+            _STORED,
+        ),
         *(_by_engine(path) for path in ENGINE_ROUTES),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),
     )

@@ -23,7 +23,7 @@ from llm_serve.api.schemas.messages.requests import (
     MessagesTool,
     MessagesToolChoice,
 )
-from llm_serve.generation.signature import reasoning_of
+from llm_serve.generation.messages.signature import reasoning_of
 from llm_serve.sampling import Conversation, Tools
 from llm_serve.wire import to_json
 

@@ -10,7 +10,7 @@ from llm_serve.api.schemas.values import Body
 
 BETA = "beta"
 """In the context of a validation: unknown members are dropped."""
-NOT_READ = "unsupported"
+NOT_READ = "other_type"
 """The type of the errors about a kind of block, tool or edit that this server does not have."""
 REFUSED = frozenset({"container", "mcp_servers", "thread", "compaction", "inference_geo"})
 """Members that would change the answer if they were obeyed: refused by name, in a beta too."""

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from llm_serve.errors import ServeError
+from llm_serve.generation.messages.signature import SHOWN, signature_of
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.generation.signature import SHOWN, signature_of
 from llm_serve.sampling import CallDelta, Delta
 from llm_serve.wire import error_frame, event, to_json
 
