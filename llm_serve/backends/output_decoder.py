@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Tokens
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llm_serve.backends.detokenize import Detokenizer, StopMatcher
@@ -38,10 +39,10 @@ class Vocabulary:
         self._byte_level = "ByteLevel" in repr(decoder)
         self._added = frozenset(tokenizer.get_added_vocab().values())
 
-    def decode(self, token_ids: Tokens[int]) -> str:
-        if self._fast is not None:
-            return str(self._fast.decode(token_ids, skip_special_tokens=True))
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+    def decode(self, token_ids: Tokens[int], *, special_tokens: bool = False) -> str:
+        """The text of tokens; special ones have none, unless they are asked for."""
+        decoder = self._tokenizer if self._fast is None else self._fast
+        return str(decoder.decode(token_ids, skip_special_tokens=not special_tokens))
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for, also where they are a piece of a character."""
@@ -84,7 +85,13 @@ class OutputDecoder:
         self._with_logprobs = sampling.logprobs is not None
         self._raw_logprobs = logprobs
         self._eos = frozenset() if sampling.ignore_eos else frozenset(eos_token_ids)
-        self._detokenizer = Detokenizer(vocabulary.decode)
+        # Those that end a sequence have no text, also where special tokens have.
+        self._silent = frozenset(eos_token_ids if sampling.special_tokens else ())
+        self._detokenizer = Detokenizer(
+            partial(vocabulary.decode, special_tokens=True)
+            if sampling.special_tokens
+            else vocabulary.decode
+        )
         self._stops = StopMatcher(sampling.stop)
         self._seen = 0  # tokens
         self._decoded = 0  # characters, held or sent
@@ -119,6 +126,8 @@ class OutputDecoder:
     def _push(self, token: int) -> str:
         self._note_logprob(token)
         self._seen += 1
+        if token in self._silent:
+            return ""
         return self._match(self._detokenizer.push(token))
 
     def _match(self, text: str) -> str:

@@ -57,7 +57,7 @@ def guide_by_grammar(
     body = lark.either(choices)
     if marks is not None:
         body = f"({lark.literal(marks.begin)} {lark.until(marks.end)} {_LAYOUT})? {body}"
-    return Guide("lark", lark.grammar(body))
+    return Guide("lark", lark.grammar(body), param="tools" if wanted is None else wanted.param)
 
 
 def guide_by_schema(
@@ -73,7 +73,7 @@ def guide_by_schema(
     if not parallel:
         calls["maxItems"] = 1
     if must_call:
-        return Guide("json_schema", json.dumps(calls))
+        return Guide("json_schema", json.dumps(calls), param="tools")
     if wanted is None or not functions:
         return wanted
     if wanted.kind not in ("json_object", "json_schema"):

@@ -69,7 +69,7 @@ class Lark:
         if not isinstance(schema, dict):  # true or false
             schema = {} if schema else {"not": {}}
         options = {**_SPACES, "lenient": True} if lenient else _SPACES
-        return self.rule(f"%json {json.dumps({'x-guidance': options, **schema})}")
+        return self.rule(f"%json {json.dumps({**schema, 'x-guidance': options})}")
 
     def arguments(self, function: dict[str, Any]) -> str:
         """The arguments of a function, as a JSON object."""
