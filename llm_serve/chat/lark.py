@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_serve.chat.arguments import arguments_schema
+from llm_serve.chat.loosened import loosened
 
 _SPACES = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 """JSON on one line, as templates show it to models: free white space is where small models stay."""
@@ -66,9 +67,12 @@ class Lark:
 
     def json(self, schema: Any, *, lenient: bool = False) -> str:
         """JSON that the schema allows; `lenient` leaves out of it what cannot be enforced."""
+        options: dict[str, Any] = dict(_SPACES)
+        if lenient:
+            schema = loosened(schema)
+            options["lenient"] = True
         if not isinstance(schema, dict):  # true or false
             schema = {} if schema else {"not": {}}
-        options = {**_SPACES, "lenient": True} if lenient else _SPACES
         return self.rule(f"%json {json.dumps({**schema, 'x-guidance': options})}")
 
     def arguments(self, function: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Prompt
 
 LONG_TEXT = 20_000
-"""Characters above which tokenizing is moved off the event loop."""
+"""Characters above which what is made of a request is made off the event loop."""
 
 
 async def encode(backend: Backend, request: GenerationRequest) -> list[Prompt]:

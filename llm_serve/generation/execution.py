@@ -14,7 +14,7 @@ from typing import cast
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
-from llm_serve.generation.encoding import encode
+from llm_serve.generation.encoding import LONG_TEXT, encode
 from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
@@ -59,7 +59,7 @@ async def execute(
         yield await answer(backend, request)
         return
     prompts = await encode(backend, request)
-    request, parsers = _formatted(backend, request, prompts)
+    request, parsers = await _formatted(backend, request, prompts)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
     prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
     renderer = RENDERERS[request.dialect](request, prompt_tokens, len(inputs))
@@ -111,7 +111,7 @@ async def _by_engine(
             yield error_frame(error, request.path)
 
 
-def _formatted(
+async def _formatted(
     backend: Backend, request: GenerationRequest, prompts: list[Prompt]
 ) -> tuple[GenerationRequest, list[AnswerParser]]:
     """The request with what its model's chat format needs of the sampling, and a parser for each
@@ -121,9 +121,11 @@ def _formatted(
         return request, []
     (prompt,), form, sampling = prompts, backend.chat_format, request.sampling
     if chat.tools is not None or sampling.guide is not None:
-        guide = form.guide(chat.tools, sampling.guide, prompt.reasoning)
-        if guide is not None and sampling.guide is None:
-            guide = replace(guide, param="tools")
+        arguments = (chat.tools, sampling.guide, prompt.reasoning)
+        if request.size > LONG_TEXT:
+            guide = await asyncio.to_thread(form.guide, *arguments)
+        else:
+            guide = form.guide(*arguments)
         sampling = replace(sampling, guide=guide)
     for _ in range(request.n):
         if (parser := form.parser(chat.tools, prompt.reasoning)) is None:

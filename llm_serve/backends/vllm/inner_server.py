@@ -168,9 +168,7 @@ def _tidy(value: dict[str, Any]) -> dict[str, Any]:
         for part in ("message", "delta"):
             if part in kept:
                 needed = () if part == "delta" else ("content", "refusal")
-                kept[part] = _without_nulls(kept[part], *needed)
-                if "role" in kept[part]:  # vLLM repeats the role of the message that is continued
-                    kept[part]["role"] = "assistant"
+                kept[part] = _tidy_turn(_without_nulls(kept[part], *needed), whole=bool(needed))
         kept.setdefault("logprobs", None)
         kept.setdefault("finish_reason", None)
         if kept["logprobs"] is not None and ("message" in kept or chunk):
@@ -182,6 +180,21 @@ def _tidy(value: dict[str, Any]) -> dict[str, Any]:
     if tidied.get("usage") is not None:
         tidied["usage"] = _without_nulls(tidied["usage"])
     return tidied
+
+
+def _tidy_turn(turn: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """What the model said, with what clients look for, and without what is empty."""
+    if "role" in turn:  # vLLM repeats the role of the message that is continued
+        turn["role"] = "assistant"
+    if "reasoning" in turn:
+        turn.setdefault("reasoning_content", turn["reasoning"])
+    if not turn.get("tool_calls"):
+        turn.pop("tool_calls", None)
+    elif whole:
+        turn["content"] = turn["content"] or None
+    if whole:
+        turn.setdefault("annotations", [])
+    return turn
 
 
 def _without_nulls(value: dict[str, Any], *but: str) -> dict[str, Any]:
