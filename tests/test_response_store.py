@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_serve.api.last_event import LastEvent
@@ -77,6 +77,7 @@ def test_a_conversation_is_used_as_a_whole() -> None:
     assert store.recall("", "c").conversation == (b"", b"", b"")
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -103,6 +104,7 @@ def test_the_bound_holds_whatever_is_done(steps: list[tuple[str, str, str, int]]
 
 
 @pytest.mark.parametrize("name", ["completed", "incomplete", "failed"])
+@settings(deadline=None)
 @given(st.data())
 def test_the_last_event_is_held_back_wherever_messages_are_cut(
     name: str, data: st.DataObject

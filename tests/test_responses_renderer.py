@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_serve.errors import EngineDied, InferenceTimeout, QueueFull
@@ -118,6 +118,7 @@ def whole(deltas: list[Delta]) -> dict[str, Any]:
     return check_response(renderer.body())
 
 
+@settings(deadline=None)
 @given(answers())
 def test_a_stream_and_a_whole_answer_say_the_same(deltas: list[Delta]) -> None:
     events, answer = stream(deltas), whole(deltas)
@@ -140,6 +141,7 @@ def test_a_stream_and_a_whole_answer_say_the_same(deltas: list[Delta]) -> None:
     assert {response_of(item["id"]) for item in answer["output"]} == {REQUEST.id}
 
 
+@settings(deadline=None)
 @given(
     answers(),
     st.sampled_from([EngineDied("It died."), QueueFull("Full."), InferenceTimeout("Late.")]),
@@ -185,6 +187,7 @@ def test_an_answer_of_nothing_is_a_message_of_nothing() -> None:
     assert (item["type"], text_of(item), item["status"]) == ("message", "", "completed")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_the_text_of_a_custom_tool_survives_its_arguments(text: str) -> None:
     assert custom_input(custom_arguments(text)) == text

@@ -161,6 +161,13 @@ def test_custom_tools_and_those_of_namespaces(api: Api) -> None:
     assert output_text(again.json()) == "done"
 
 
+def test_tools_that_may_not_be_called_are_not(api: Api) -> None:
+    asked = {"model": "calls", "tools": [WEATHER, PATCH], "tool_choice": "none"}
+    response = api.respond("x", **asked).json()
+    assert response["tool_choice"] == "none"
+    assert [item["type"] for item in response["output"]] == ["message"]
+
+
 def test_a_conversation_goes_on(api: Api) -> None:
     first = api.respond("my name is Ada", model="calls").json()
     second = api.respond("who?", model="calls", previous_response_id=first["id"]).json()

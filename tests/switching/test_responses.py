@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -56,8 +57,13 @@ def test_what_was_stored_is_lost_with_the_director(api: Api, switching: Cluster)
     for director in directors:
         director.kill()
     assert not psutil.wait_procs(directors, timeout=10)[1]
-    # The next director answers at once, even while it still learns what runs.
-    refused(api.get(path), NoResponse, "response_id")
+
+    def answered() -> httpx.Response | None:
+        """By the next director; while it starts, that is a 503."""
+        response = api.get(path)
+        return None if response.status_code == 503 else response
+
+    refused(until(answered, "somebody knows", seconds=30), NoResponse, "response_id")
     asked = {"model": A, "previous_response_id": response["id"]}
     refused(api.respond("go on", **asked), NoPreviousResponse, "previous_response_id")
     again = _turn(api, A, "one two")

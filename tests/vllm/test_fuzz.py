@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES
-from tests.support.client import CHAT, COUNT, MESSAGES, TEXT, Api
+from tests.support.client import CHAT, COUNT, MESSAGES, RESPONSES, TEXT, Api
 from tests.support.fuzz import Fuzz
 from tests.vllm.conftest import MODEL
 
@@ -26,7 +26,7 @@ FUZZ = Fuzz(
     document(extended=True),
     (
         *("EngineChatRequest", "EngineCompletionRequest", "EngineRequest"),
-        *("EngineMessagesRequest", "EngineCountTokensRequest"),
+        *("EngineMessagesRequest", "EngineCountTokensRequest", "EngineResponsesRequest"),
     ),
     {
         "model": {"const": MODEL},
@@ -39,7 +39,8 @@ FUZZ = Fuzz(
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize(
-    "path", [CHAT, TEXT, MESSAGES, COUNT, "/tokenize", "/detokenize", *ENGINE_ROUTES]
+    "path",
+    [CHAT, TEXT, RESPONSES, MESSAGES, COUNT, "/tokenize", "/detokenize", *ENGINE_ROUTES],
 )
 def test_no_request_harms_the_engine(api: Api, path: str, mode: GenerationMode) -> None:
     seen: Counter[int] = Counter()

@@ -173,17 +173,6 @@ def test_tokenize_and_back(api: Api) -> None:
     assert text == "Hello world"
 
 
-def test_the_responses_route(api: Api) -> None:
-    asked = {"input": "Say hello.", "max_output_tokens": 8, "temperature": 0}
-    body = api.client.post("/v1/responses", json=asked).json()
-    assert body["object"] == "response"
-    assert body["output"][-1]["content"][0]["text"]
-    streamed = api.client.post("/v1/responses", json={**asked, "stream": True})
-    names = [line[7:] for line in streamed.text.splitlines() if line.startswith("event: ")]
-    assert names[0] == "response.created"
-    assert names[-1] in ("response.completed", "response.incomplete")
-
-
 def test_what_the_model_has_no_engine_for_is_refused(api: Api) -> None:
     response = api.post("/v1/embeddings", {"input": "x"})
     assert response.status_code == 400

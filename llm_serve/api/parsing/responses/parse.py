@@ -24,6 +24,7 @@ from llm_serve.api.schemas.responses.items import Item, ItemReference, Items, Me
 from llm_serve.api.schemas.responses.request import (
     RESPONSE_BRANCHES,
     UNSUPPORTED,
+    AllowedToolChoice,
     AnyJson,
     EngineResponsesRequest,
     NamedSchema,
@@ -137,7 +138,9 @@ def _check_capabilities(body: ResponsesRequest, model: ModelConfig) -> None:
         need(model, "response_format", "text.format")
     if given(body):
         need(model, "tools")
-        if body.tool_choice not in ("auto", "none"):
+        choice = body.tool_choice
+        mode = choice.mode if isinstance(choice, AllowedToolChoice) else choice
+        if mode not in ("auto", "none"):
             need(model, "response_format", "tool_choice")
     if (logprobs := _logprobs(body)) is not None:
         need(model, "logprobs", "top_logprobs" if logprobs else "include")
@@ -148,9 +151,9 @@ def _check_capabilities(body: ResponsesRequest, model: ModelConfig) -> None:
 def _guide(body: ResponsesRequest) -> Guide | None:
     match body.text and body.text.format:
         case AnyJson():
-            return Guide()
+            return Guide(param="text.format")
         case NamedSchema(schema_=schema):
-            return Guide("json_schema", to_json(schema).decode())
+            return Guide("json_schema", to_json(schema).decode(), param="text.format")
         case _:
             return None
 
