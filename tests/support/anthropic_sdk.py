@@ -82,7 +82,7 @@ def call_a_tool(client: Anthropic, model: str, choice: Any = None, **more: Any) 
     """A round trip with a tool, as the SDK documents it; returns what the model says at the end."""
     messages: list[MessageParam] = [{"role": "user", "content": "Call it."}]
     forced = {} if choice is None else {"tool_choice": choice}
-    asked: dict[str, Any] = {"model": model, "max_tokens": 200, "tools": [BASH], **more}
+    asked: dict[str, Any] = {"model": model, "max_tokens": 100, "tools": [BASH], **more}
     first = client.messages.create(messages=messages, **asked, **forced)
     assert first.stop_reason == "tool_use", first
     (call,) = (block for block in first.content if isinstance(block, ToolUseBlock))

@@ -40,8 +40,10 @@ def test_a_text_and_why_it_ends(api: Api) -> None:
     assert _both(api, model=ADAPTER)[0]["model"] == ADAPTER
 
 
-@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "Bash"}])
-def test_a_call_is_enforced(api: Api, choice: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "choice", [{"type": "any", "disable_parallel_tool_use": True}, {"type": "tool", "name": "Bash"}]
+)
+def test_a_call_is_enforced(api: Api, choice: dict[str, Any]) -> None:
     with client_of(api) as client:
         call_a_tool(client, MODEL, choice, extra_body={"temperature": 0})
     for answer in _both(api, tools=[BASH], tool_choice=choice, max_tokens=200):
