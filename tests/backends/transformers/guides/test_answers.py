@@ -146,7 +146,8 @@ async def test_a_guide_that_fails_midway_fails_its_request_alone(
 ) -> None:
     guide = Guide("lark", 'start: s\ns: s s | "a" | "b" | "ab"', param="guided_grammar")
     other = Guide("regex", "[ab]{300}")
-    failing = ask(small, PROMPT, guide=guide, temperature=1.0, seed=1, max_tokens=3000)
+    options = {"temperature": 1.0, "seed": 1, "max_tokens": 3000, "ignore_eos": True}
+    failing = ask(small, PROMPT, guide=guide, **options)
     others = [ask(small, prompt(i), guide=other, max_tokens=400) for i in range(3)]
     error, *answers = await asyncio.gather(failing, *others, return_exceptions=True)
     assert isinstance(error, InvalidRequest)

@@ -32,7 +32,7 @@ def begun(vocabulary: Any, regex: str, ignore_eos: bool = False) -> Constraint:
 
 def lark(vocabulary: Any, text: str) -> Constraint:
     matcher = trial.compiled(vocabulary, trial.grammar_of("lark", text, "", None))
-    return Constraint(matcher, LOGITS, (EOS, OTHER_EOS), "guided_grammar")
+    return Constraint(matcher, LOGITS, (EOS, OTHER_EOS), "guided_grammar", ignore_eos=True)
 
 
 def allowed(constraint: Constraint) -> set[int]:
