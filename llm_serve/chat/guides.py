@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_serve.chat.arguments import arguments_schema
 from llm_serve.chat.formats import CallFormat, Functions
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.arguments import arguments_schema
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.reasoning import ReasoningMarks
 from llm_serve.errors import InvalidRequest
 from llm_serve.sampling import Guide

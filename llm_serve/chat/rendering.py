@@ -31,6 +31,7 @@ _ENDINGS: dict[str, dict[str, bool]] = {
 """What transformers is told, whose `apply` begins an answer unasked."""
 _NINE = re.compile(r"length\s*(?:!=|<)\s*9\b")
 """Mistral's templates refuse ids of calls that have not nine letters or digits."""
+_DEVELOPER = re.compile(r"""['"]developer['"]""")
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9]")
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -75,7 +76,7 @@ class Rendering:
     def _message(self, message: Message) -> Message:
         """The message in the words that templates know."""
         message = dict(message)
-        if message["role"] == "developer" and "developer" not in self.template:
+        if message["role"] == "developer" and not _DEVELOPER.search(self.template):
             message["role"] = "system"
         if message.get("content") is None:
             message["content"] = ""

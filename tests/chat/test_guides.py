@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_serve.chat import ChatFormat
-from llm_serve.chat.arguments import arguments_schema
 from llm_serve.chat.formats import TOOL_PARSERS
+from llm_serve.chat.grammar.arguments import arguments_schema
 from llm_serve.errors import InvalidRequest
 from llm_serve.sampling import Guide, Tools
 from tests.chat.answers import parse

@@ -104,7 +104,7 @@ CALLED = called(("call_1", "now", '{"zone": "é"}'))
 
 def test_a_developer_is_the_system_where_the_template_has_none() -> None:
     assert render(CHATML, said("developer", "Be brief."), USER) == "<system>Be brief.\n<user>Hi\n"
-    knows = CHATML + "{# developer #}"
+    knows = CHATML + "{% if messages[0]['role'] == 'developer' %}{% endif %}"
     assert render(knows, said("developer", "A"), USER) == "<developer>A\n<user>Hi\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
 from llm_serve.api.response_store import Recalled, ResponseStore, StoredResponse
@@ -37,20 +37,28 @@ class LocalShelf:
 
 
 class LocalGateway:
-    """Every model of the configuration, loaded by `start`."""
+    """Every model of the configuration, loaded by `start`; but for those in `loaded`, which are
+    another's to close."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, loaded: Mapping[str, Backend] | None = None) -> None:
         self.config = config
         self.created = int(time.time())
         self.responses = LocalShelf(ResponseStore(config.server.response_store_bytes))
-        self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
-        self.models = {m.id: ModelStatus(m.id) for m in config.models}
+        self.loaded = loaded or {}
+        made = {m.id: create(m) for m in config.models if m.id not in self.loaded}
+        self.backends: dict[str, Backend] = {**made, **self.loaded}
+        self.models = {
+            m.id: ModelStatus(m.id, "ready" if m.id in self.loaded else "unloaded")
+            for m in config.models
+        }
         self.inflight = dict.fromkeys(self.backends, 0)
         self.places = {m.id: asyncio.Semaphore(m.max_running) for m in config.models}
 
     async def start(self) -> None:
         """Loads the models one after the other; a failure is kept in its status."""
         for model_id, backend in self.backends.items():
+            if model_id in self.loaded:
+                continue
             try:
                 info = await backend.load(lambda progress: None)
                 status = ModelStatus(model_id, "ready", info=info)
@@ -59,8 +67,9 @@ class LocalGateway:
             self.models[model_id] = status
 
     async def stop(self) -> None:
-        for backend in self.backends.values():
-            await backend.close()
+        for model_id, backend in self.backends.items():
+            if model_id not in self.loaded:
+                await backend.close()
 
     def status(self) -> ServerStatus:
         models = tuple(self.models.values())

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_serve.chat.answer import Answer
-from llm_serve.chat.arguments import Parameter, listed_parameters
 from llm_serve.chat.formats.base import Functions
 from llm_serve.chat.formats.calls import call_or_text
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.arguments import Parameter, listed_parameters
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import MAX_DEPTH, Reading, Source
 
 _BEGIN, _END = "<|python_start|>", "<|python_end|>"

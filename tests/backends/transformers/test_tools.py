@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from llm_serve.backends.transformers.backend import TransformersBackend
-from llm_serve.chat.arguments import arguments_schema
+from llm_serve.chat.grammar.arguments import arguments_schema
 from llm_serve.sampling import Conversation, Sampling, Tools
 from tests.chat.signatures import functions
 

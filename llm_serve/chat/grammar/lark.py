@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llm_serve.chat.arguments import arguments_schema
-from llm_serve.chat.loosened import loosened
+from llm_serve.chat.grammar.arguments import arguments_schema
+from llm_serve.chat.grammar.loosened import loosened
 
 _SPACES = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 """JSON on one line, as templates show it to models: free white space is where small models stay."""
