@@ -47,6 +47,9 @@ def keys(count: int, name: str, value: str = "0") -> str:
 
 SAID = '{"role":"user","content":"a"}'
 PART = '{"type":"text","text":"a"}'
+CALLS = '"role":"assistant","tool_calls":'
+CALLED = '"id":"c","type":"function","function":{"name":"f","arguments":'
+FUNCTION = '{"type":"function","function":{"name":"f","parameters":{%s}}}'
 CHAT_BOMBS = {
     "zeros": messages("0", "0"),
     "objects": messages("{}", "{}"),
@@ -72,6 +75,11 @@ CHAT_BOMBS = {
     "unknown in a turn": f'{{"messages":[{{{keys(65_000, "k")}}}]}}'.encode(),
     "bias": f'{{"messages":[{SAID}],"logit_bias":{{{keys(65_000, "")}}}}}'.encode(),
     "metadata": f'{{"messages":[{SAID}],"metadata":{{{keys(65_000, "")}}}}}'.encode(),
+    "tools": filled(f'{{"messages":[{SAID}],"tools":[{{}}', ",{}", "]}", 8000 * 3),
+    "calls": filled(f'{{"messages":[{{{CALLS}[{{}}', ",{}", "]}]}", 8000 * 3),
+    "parameters": f'{{"messages":[{SAID}],"tools":[{FUNCTION % keys(65_000, "k")}]}}'.encode(),
+    "arguments": filled(f'{{"messages":[{{{CALLS}[{{{CALLED}"', "0,", '"}}]}]}'),
+    "a schema as text": filled(f'{{"messages":[{SAID}],"guided_json":"', "0,", '"}'),
     "stops": filled(f'{{"messages":[{SAID}],"stop":["x"', ',"x"', "]}", 290_000),
 }
 TEXT_BOMBS = {
