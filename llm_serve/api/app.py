@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,12 +21,20 @@ from llm_serve.api.middleware import AccessControl, RequestIds
 from llm_serve.api.parsing.allowlist import Fields, unknown_model
 from llm_serve.api.parsing.body import read_body
 from llm_serve.api.parsing.by_engine import CHAT, TEXT, parse_for_engine
+from llm_serve.api.parsing.messages.parse import COUNT, MESSAGES, parse_count, parse_messages
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
+from llm_serve.api.parsing.tokens import (
+    DETOKENIZE,
+    TOKENIZE,
+    parse_detokenize,
+    parse_tokenize,
+)
 from llm_serve.api.responses import (
     GenerationResponse,
     error_response,
     json_response,
     loading_response,
+    path_of,
 )
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
@@ -41,9 +50,18 @@ Parse = Callable[[Fields, Config], GenerationRequest]
 PARSERS: dict[str, Parse] = {
     CHAT: parse_chat,
     TEXT: parse_completion,
+    MESSAGES: parse_messages,
+    COUNT: parse_count,
+    TOKENIZE: parse_tokenize,
+    DETOKENIZE: parse_detokenize,
     **{path: parse_for_engine(path, need) for path, need in ENGINE_ROUTES.items()},
 }
 """What makes a request to a model of a body, by route."""
+_OF_BETAS: dict[Parse, Parse] = {
+    parse_messages: partial(parse_messages, beta=True),
+    parse_count: partial(parse_count, beta=True),
+}
+"""For clients with the header `anthropic-beta`."""
 
 
 def create_app(
@@ -98,7 +116,8 @@ def create_app(
             body = await read_body(request, config.server)
             fields = read_object(body)
             await asyncio.sleep(0)  # others' turn
-            generation = parse(fields, config)
+            parser = _OF_BETAS.get(parse, parse) if "anthropic-beta" in request.headers else parse
+            generation = parser(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return GenerationResponse(gateway, generation, hold, config.server.inference_timeout_s)
 
@@ -156,7 +175,7 @@ async def _serve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServeError)
     # What is left of a body that came too slowly is not waited for.
     headers = {"connection": "close"} if isinstance(error, RequestTimeout) else None
-    return error_response(error, headers)
+    return error_response(error, headers, path_of(request.scope))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -167,6 +186,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         allowed = (error.headers or {}).get("Allow", "")
         return error_response(
             WrongMethod(f"{path} does not take {request.method}; it takes {allowed}."),
-            headers={"allow": allowed},
+            {"allow": allowed},
+            path_of(request.scope),
         )
-    return error_response(NoRoute(f"There is no {path}. /openapi.json lists every route."))
+    error = NoRoute(f"There is no {path}. /openapi.json lists every route.")
+    return error_response(error, path=path_of(request.scope))

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm_serve.api.responses import error_response, internal_error
+from llm_serve.api.responses import error_response, internal_error, path_of
 from llm_serve.errors import ForeignHost, ForeignOrigin, MissingKey, ServeError, WrongKey
 from llm_serve.wire import REQUEST_ID
 
@@ -75,6 +75,7 @@ class AccessControl:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        path = path_of(scope)
         started = False
 
         async def watched_send(message: Message) -> None:
@@ -86,15 +87,14 @@ class AccessControl:
             self._check_host(headers)
             if scope["method"] in ("POST", "DELETE"):
                 self._check_origin(headers)
-            # Under a route prefix, ASGI's path begins with it.
-            self._check_key(scope["path"].removeprefix(scope.get("root_path", "")), headers)
+            self._check_key(path, headers)
             await self.app(scope, receive, watched_send)
         except ServeError as error:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, path=path)(scope, receive, send)
         except Exception:
             if started:
                 raise
-            await error_response(internal_error(scope))(scope, receive, send)
+            await error_response(internal_error(scope), path=path)(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         """Raises ForeignHost. A web page may bind its own name to 127.0.0.1, and is then of this
@@ -126,7 +126,9 @@ class AccessControl:
             return
         sent = sent_key(headers)
         if sent is None:
-            raise MissingKey("Send an API key as the header Authorization: Bearer KEY.")
+            raise MissingKey(
+                "Send an API key as the header Authorization: Bearer KEY, or as x-api-key: KEY."
+            )
         if not any([hmac.compare_digest(sent, known) for known in self.keys]):  # noqa: C419
             raise WrongKey("This API key is not accepted here.")
 

@@ -33,18 +33,26 @@ def json_response(
     return Response(to_json(value), status, headers, media_type="application/json")
 
 
-def error_response(error: ServeError, headers: Mapping[str, str] | None = None) -> Response:
-    """The error as JSON, with Retry-After where the error knows it."""
+def error_response(
+    error: ServeError, headers: Mapping[str, str] | None = None, path: str = ""
+) -> Response:
+    """The error as JSON, with Retry-After where the error knows it; `path` is the request's."""
     merged = dict(headers or {})
     if error.retry_after_s is not None:
         merged["retry-after"] = str(error.retry_after_s)
-    return json_response(error_body(error), error.status, merged)
+    return json_response(error_body(error, path), error.status, merged)
 
 
 def loading_response(loading: Loading, headers: Mapping[str, str] | None = None) -> Response:
     """The guide's 202."""
     merged = {**(headers or {}), "retry-after": str(loading.retry_after_s)}
     return json_response(loading.body(), 202, merged)
+
+
+def path_of(scope: Scope) -> str:
+    """The route that is asked; under a route prefix, ASGI's path begins with that."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def internal_error(scope: Scope) -> InternalError:
@@ -164,7 +172,7 @@ class GenerationResponse(Response):
 
     async def _fail(self, error: ServeError, send: Send) -> Response | None:
         if not self._begun:
-            return error_response(error, self._more)
+            return error_response(error, self._more, self.request.path)
         if self.request.dialect == "responses":
             await send_body(send, failed_midway(self.request, error, self._events))
         else:

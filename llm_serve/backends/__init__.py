@@ -21,10 +21,19 @@ _SAMPLING = Capabilities(
     top_logprobs=True,
     top_k=True,
     min_p=True,
+    messages=True,
+    tokenize=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
     "echo": Capabilities(
-        n=True, seed=True, logprobs=True, tools=True, reasoning=True, responses=True
+        n=True,
+        seed=True,
+        logprobs=True,
+        tools=True,
+        reasoning=True,
+        responses=True,
+        messages=True,
+        tokenize=True,
     ),
     "transformers": replace(
         _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
@@ -39,8 +48,6 @@ CAPABILITIES: dict[str, Capabilities] = {
         extensions=True,
         embeddings=True,
         responses=True,
-        messages=True,
-        tokenize=True,
         adapters=True,
     ),
     "tensorrt_llm": replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
 from llm_serve.backends.prompts import chat_details
@@ -36,6 +36,7 @@ class EchoBackend:
         self.running = 0
         self._ids: dict[str, int] = {}
         self._words: list[str] = []
+        self.tokens = _Words(self)
 
     async def load(self, report: OnProgress) -> ModelInfo:
         for step in range(_STEPS):
@@ -80,7 +81,7 @@ class EchoBackend:
                 f"{engine.context_length}; shorten the prompt."
             )
         limit = min(sampling.max_tokens or self.default_max_tokens, room)
-        words = [self._word(i) for i in prompt.token_ids] or [" "]
+        words = [self.word(i) for i in prompt.token_ids] or [" "]
         self.running += 1
         try:
             await asyncio.sleep(engine.first_token_s)
@@ -95,12 +96,13 @@ class EchoBackend:
                 word = words[i % len(words)]
                 finish = _finish(i, len(words), limit, sampling.ignore_eos)
                 sent += word
-                if (cut := _stop_at(sent, sampling.stop)) is not None:
+                cut, stop = _stop_at(sent, sampling.stop)
+                if stop is not None:
                     word, finish = word[: max(0, len(word) - (len(sent) - cut))], "stop"
                 logprobs = (
                     () if sampling.logprobs is None else (TokenLogprob(word, word.encode(), 0.0),)
                 )
-                yield Delta(word, 1, finish, logprobs)
+                yield Delta(word, 1, finish, logprobs, stop=stop)
                 if finish:
                     return
         finally:
@@ -112,8 +114,25 @@ class EchoBackend:
     async def close(self) -> None:
         return
 
-    def _word(self, token_id: int) -> str:
+    def word(self, token_id: int) -> str:
         return self._words[token_id] if token_id < len(self._words) else f"<{token_id}> "
+
+
+class _Words:
+    """The tokens that there were so far, as `Tokens` shows them."""
+
+    def __init__(self, backend: EchoBackend) -> None:
+        self._backend = backend
+        self.context_length = backend.engine.context_length
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        return self._backend.encode_text(text).token_ids
+
+    def names(self, token_ids: Sequence[int]) -> list[str]:
+        return [self._backend.word(i) for i in token_ids]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(self.names(token_ids))
 
 
 def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | None:
@@ -122,7 +141,8 @@ def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | 
     return "length" if i + 1 >= limit else None
 
 
-def _stop_at(text: str, stop: tuple[str, ...]) -> int | None:
-    """Where the first stop string begins; one that spans words has leaked by then."""
-    found = [at for s in stop if (at := text.find(s)) >= 0]
-    return min(found) if found else None
+def _stop_at(text: str, stops: tuple[str, ...]) -> tuple[int, str | None]:
+    """Where the first stop string begins, and which it is; one that spans words has leaked by
+    then."""
+    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found, default=(0, None))

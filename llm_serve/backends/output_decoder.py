@@ -97,7 +97,7 @@ class OutputDecoder:
         self._decoded = 0  # characters, held or sent
         self._sent = 0  # characters
         self._logprobs: list[tuple[int, TokenLogprob]] = []  # held, with where the text starts
-        self._cut = False  # by a stop string: what is held after it is never sent
+        self._stop: str | None = None  # that cut it: what is held after it is never sent
         self.finish_reason: FinishReason | None = None
 
     def extend(
@@ -120,7 +120,8 @@ class OutputDecoder:
             return None
         text = "".join(pieces)
         self._sent += len(text)
-        return Delta(text, self._seen - before, self.finish_reason, self._release_logprobs())
+        logprobs = self._release_logprobs()
+        return Delta(text, self._seen - before, self.finish_reason, logprobs, stop=self._stop)
 
     def _push(self, token: int) -> str:
         self._note_logprob(token)
@@ -132,9 +133,9 @@ class OutputDecoder:
     def _match(self, text: str) -> str:
         self._decoded += len(text)
         matched = self._stops.push(text)
-        if matched.stopped:
+        if matched.stop is not None:
             self.finish_reason = "stop"
-            self._cut = True
+            self._stop = matched.stop
         return matched.text
 
     def _finish(self, reason: FinishReason) -> str:
@@ -153,7 +154,7 @@ class OutputDecoder:
 
     def _release_logprobs(self) -> tuple[TokenLogprob, ...]:
         """Those of tokens whose text was sent, so that they tell no more than the text does."""
-        if self.finish_reason is not None and not self._cut:
+        if self.finish_reason is not None and self._stop is None:
             released, self._logprobs = self._logprobs, []
         else:
             released = [entry for entry in self._logprobs if entry[0] < self._sent]

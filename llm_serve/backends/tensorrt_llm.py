@@ -26,6 +26,7 @@ from llm_serve.backends.prompts import (
     text_prompt,
 )
 from llm_serve.backends.tensorrt_params import parameters, raw_logprob
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -141,6 +142,7 @@ class TensorrtBackend:
         self._longest = min(longest, int(self._section.get("max_seq_len") or longest))
         self._ids = int(text.get("vocab_size", len(self._tokenizer)))
         self._vocabulary = Vocabulary(self._tokenizer)
+        self.tokens = ModelTokens(self._tokenizer, self._longest)
         self.chat_format = chat_format_of(self._tokenizer, grammars=False)
         generation = folder / "generation_config.json"
         settings = json.loads(generation.read_text()) if generation.is_file() else {}

@@ -24,6 +24,12 @@ _RESERVED = frozenset(
     | {"return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
 """Parameters of `apply_chat_template` that are no variables of a template."""
+_ENDINGS: dict[str, dict[str, bool]] = {
+    "begun": {},
+    "continued": {"continue_final_message": True, "add_generation_prompt": False},
+    "none": {"add_generation_prompt": False},
+}
+"""What transformers is told, whose `apply` begins an answer unasked."""
 _NINE = re.compile(r"length\s*(?:!=|<)\s*9\b")
 """Mistral's templates refuse ids of calls that have not nine letters or digits."""
 _DEVELOPER = re.compile(r"""['"]developer['"]""")
@@ -48,7 +54,7 @@ class Rendering:
                 f"A request cannot give {', '.join(reserved)} to the chat template.",
                 param="chat_template_kwargs",
             )
-        variables = dict(conversation.template)
+        variables = {**conversation.template, **_ENDINGS[conversation.ending]}
         messages = [self._message(message) for message in conversation.messages]
         tools = _for_template(conversation.tools)
         if self.knows_tools:

@@ -15,11 +15,13 @@ from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 from llm_serve.generation.encoding import LONG_TEXT, encode
+from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import Dialect, GenerationRequest, Kind
 from llm_serve.generation.responses import ResponsesRenderer
 from llm_serve.generation.responses_by_engine import answered
+from llm_serve.generation.tokenizing import detokenize, tokenize
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
@@ -27,11 +29,15 @@ _Batch = list[tuple[int, Delta]]
 """Deltas that were there at the same time, each with the number of its answer."""
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
+    "messages": MessagesRenderer,
     "responses": ResponsesRenderer,
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
-WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {}
+WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
+    "tokenize": tokenize,
+    "detokenize": detokenize,
+}
 """What answers the kinds of requests that generate nothing, with the whole body."""
 
 

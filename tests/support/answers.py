@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
+from llm_serve.api.schemas.messages import answers as messages
 from llm_serve.api.schemas.responses import answer as response_types
 
 ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
@@ -48,7 +49,10 @@ def kind_of(path: str, body: Any) -> Any:
             response_types.DeletedResponse if "deleted" in body else response_types.ResponseObject
         )
     if "error" in body:
-        return states.ErrorResponse
+        of_messages = path.endswith(("/v1/messages", "/v1/messages/count_tokens"))
+        return messages.MessagesErrorResponse if of_messages else states.ErrorResponse
+    if body.get("type") == "message":
+        return messages.MessagesAnswer
     name = body.get("object", "")
     if path.endswith("/healthz") and "model_id" in body:
         return states.Health

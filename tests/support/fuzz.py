@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
-from tests.support.client import RESPONSES, Api, check, parse_stream
+from tests.support.anthropic_types import events_of, whole
+from tests.support.client import MESSAGES, RESPONSES, Api, check, parse_stream
 from tests.support.openai_events import parse_events
 
 Judge = Callable[[Any, httpx.Response], None]
@@ -77,7 +78,9 @@ class Fuzz:
         content = described[status]["content"]
         assert media_type in content
         if media_type == "text/event-stream":
-            if path == RESPONSES:
+            if path == MESSAGES:
+                whole(events_of(response))
+            elif path == RESPONSES:
                 parse_events(response.content)
             else:
                 assert parse_stream(response).done

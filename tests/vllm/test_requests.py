@@ -173,16 +173,6 @@ def test_tokenize_and_back(api: Api) -> None:
     assert text == "Hello world"
 
 
-def test_the_messages_route(api: Api) -> None:
-    asked = {"model": MODEL, "messages": user("Say hello."), "max_tokens": 8}
-    body = api.client.post("/v1/messages", json=asked).json()
-    assert (body["type"], body["role"]) == ("message", "assistant")
-    assert body["content"][0]["text"]
-    streamed = api.client.post("/v1/messages", json={**asked, "stream": True})
-    names = [line[7:] for line in streamed.text.splitlines() if line.startswith("event: ")]
-    assert (names[0], names[-1]) == ("message_start", "message_stop")
-
-
 def test_what_the_model_has_no_engine_for_is_refused(api: Api) -> None:
     response = api.post("/v1/embeddings", {"input": "x"})
     assert response.status_code == 400

@@ -4,5 +4,6 @@
 - `outline`: counts the structure in them while they arrive, so that parsing stays short.
 - `parse`: the JSON, the schema of the model that is asked, and what its replica is to do.
 - `allowlist`: which model is asked; `by_engine`: what the engine's own server is to answer.
+- `messages`: Anthropic's routes; `tokens`: those that show tokens.
 - `explain`: what is wrong with a body, in one sentence about one field.
 """

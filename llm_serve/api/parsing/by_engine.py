@@ -18,7 +18,7 @@ from llm_serve.sampling import Sampling, Tools
 from llm_serve.wire import to_json
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-_STREAMED = ("/v1/responses", "/v1/messages")
+_STREAMED = ("/v1/responses",)
 
 
 def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], GenerationRequest]:
@@ -80,6 +80,13 @@ def engines_words(fields: Fields, tools: Tools | None = None) -> Fields:
         sent["tools"] = [{"type": "function", "function": one} for one in tools.functions]
         sent["tool_choice"] = tools.choice
     return sent
+
+
+def for_engine(
+    path: str, sent: Fields, model: ModelConfig, sampling: Sampling, stream: bool = False
+) -> GenerationRequest:
+    """A request of a route of its own for the engine's own server."""
+    return _by_engine(uuid.uuid4().hex, path, sent, model, sampling, stream)
 
 
 def rendered_here(model: ModelConfig) -> bool:

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 
 from llm_serve import __version__
 from llm_serve.api.schemas.operations import Answer, Operation, operations
-from llm_serve.api.schemas.states import ErrorResponse
 
 _WHY = {
     400: "Invalid request, unknown model, prompt too long or unsupported parameter",
@@ -75,8 +74,8 @@ def document(extended: bool = False) -> _Json:
 
 def _types(table: Iterable[Operation]) -> Iterable[tuple[Any, _Mode]]:
     """Every type of a body or an answer, and which side of pydantic's schema it takes."""
-    yield ErrorResponse, "serialization"
     for operation in table:
+        yield operation.error, "serialization"
         if operation.body is not None:
             yield operation.body, "validation"
         for answer in operation.answers:
@@ -110,7 +109,7 @@ def _describe(operation: Operation, references: dict[tuple[Any, _Mode], _Json]) 
         str(a.status): {"description": a.description, "content": content(a)}
         for a in operation.answers
     } | {
-        str(status): {"description": _WHY[status], "content": json(ErrorResponse)}
+        str(status): {"description": _WHY[status], "content": json(operation.error)}
         for status in operation.errors
     }
     return described

@@ -20,10 +20,35 @@ from llm_serve.api.schemas.engine_requests import (
     EngineCompletionRequest,
     EngineRequest,
 )
+from llm_serve.api.schemas.messages.answers import (
+    MessagesAnswer,
+    MessagesErrorResponse,
+    MessagesEvent,
+    TokenCount,
+)
+from llm_serve.api.schemas.messages.requests import (
+    CountTokensRequest,
+    EngineCountTokensRequest,
+    EngineMessagesRequest,
+    MessagesRequest,
+)
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
 from llm_serve.api.schemas.responses.answer import DeletedResponse, ResponseEvent, ResponseObject
 from llm_serve.api.schemas.responses.request import EngineResponsesRequest, ResponsesRequest
-from llm_serve.api.schemas.states import Health, ModelList, ModelLoad, ModelObject, StateEvent
+from llm_serve.api.schemas.states import (
+    ErrorResponse,
+    Health,
+    ModelList,
+    ModelLoad,
+    ModelObject,
+    StateEvent,
+)
+from llm_serve.api.schemas.tokens import (
+    DetokenizeAnswer,
+    DetokenizeRequest,
+    TokenizeAnswer,
+    TokenizeRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +64,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `body` is the type of what it is sent, `errors` the statuses of its errors."""
+    """One route. `body` is the type of what it is sent, `errors` the statuses of its errors, which
+    are of the type `error`."""
 
     name: str
     method: Literal["GET", "POST", "DELETE"]
@@ -48,14 +74,11 @@ class Operation:
     answers: tuple[Answer, ...]
     errors: tuple[int, ...]
     body: Any = None
+    error: Any = ErrorResponse
 
 
 ENGINE_ROUTES = {
     "/v1/embeddings": "embeddings",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "messages",
-    "/tokenize": "tokenize",
-    "/detokenize": "tokenize",
 }
 """Routes that an engine's own server answers, and the capability that each needs."""
 
@@ -123,6 +146,8 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             text_answer,
             str if extended else CompletionChunk,
         ),
+        *_messages(extended),
+        *_tokens(extended),
         Operation(
             "create_response",
             "POST",
@@ -172,6 +197,59 @@ def _generate(name: str, path: str, summary: str, body: Any, answer: Any, frames
         200, "The answer; `stream: true` gives `data:` frames, then `[DONE]`", answer, frames
     )
     return Operation(name, "POST", path, summary, (done, _LOADING), _GENERATE, body)
+
+
+def _messages(extended: bool) -> tuple[Operation, ...]:
+    """Anthropic's routes, with its errors."""
+    body: Any = EngineMessagesRequest if extended else MessagesRequest
+    counted: Any = EngineCountTokensRequest if extended else CountTokensRequest
+    done = Answer(200, "The answer; `stream: true` gives events", MessagesAnswer, MessagesEvent)
+    count = Answer(200, "The tokens of the prompt", TokenCount)
+    return (
+        Operation(
+            "count_message_tokens",
+            "POST",
+            "/v1/messages/count_tokens",
+            "How long a prompt of Messages is",
+            (count, _LOADING),
+            _GENERATE,
+            counted,
+            MessagesErrorResponse,
+        ),
+        Operation(
+            "create_message",
+            "POST",
+            "/v1/messages",
+            "A chat, in Anthropic's protocol",
+            (done, _LOADING),
+            _GENERATE,
+            body,
+            MessagesErrorResponse,
+        ),
+    )
+
+
+def _tokens(extended: bool) -> tuple[Operation, ...]:
+    """The routes that show tokens; what a model's engine has more of is the engine's to say."""
+    there: Any = EngineRequest if extended else TokenizeRequest
+    back: Any = EngineRequest if extended else DetokenizeRequest
+    tokens: Any = EngineAnswer if extended else TokenizeAnswer
+    text: Any = EngineAnswer if extended else DetokenizeAnswer
+    return tuple(
+        Operation(
+            path.removeprefix("/"),
+            "POST",
+            path,
+            summary,
+            (Answer(200, summary, answer), _LOADING),
+            _GENERATE,
+            body,
+        )
+        for path, summary, body, answer in (
+            ("/tokenize", "The tokens of a text or a chat", there, tokens),
+            ("/detokenize", "The text of tokens", back, text),
+        )
+    )
 
 
 def _by_engine(path: str) -> Operation:

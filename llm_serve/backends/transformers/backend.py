@@ -17,6 +17,7 @@ from llm_serve.backends.prompts import (
     room_for,
     text_prompt,
 )
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -97,6 +98,7 @@ class TransformersBackend:
             self._engine_config.reasoning_parser,
         )
         self._longest = min(self._checkpoint.context_length, self._engine.capacity)
+        self.tokens = ModelTokens(self._checkpoint.tokenizer, self._longest)
         return held_before
 
     def _start(self) -> Engine:
