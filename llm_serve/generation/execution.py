@@ -13,6 +13,7 @@ from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.generation.embeddings import embed
 from llm_serve.generation.encoding import encode
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
@@ -25,7 +26,9 @@ RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
-WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {}
+WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
+    "embedding": embed,
+}
 """What answers the kinds of requests that generate nothing, with the whole body."""
 
 

@@ -4,6 +4,7 @@
 - `requests`: the bodies of the guide's routes and OpenAI's.
 - `engine_requests`: those of a model whose engine brings a server of its own.
 - `answers`: every JSON object that is answered, one frame of a stream included.
+- `embeddings`: the body and the answer of `/v1/embeddings`.
 - `operations`: the table of routes, which of these each takes and answers.
 - `openapi`: the document.
 """

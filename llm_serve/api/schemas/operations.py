@@ -20,6 +20,7 @@ from llm_serve.api.schemas.answers import (
     ModelObject,
     StateEvent,
 )
+from llm_serve.api.schemas.embeddings import EmbeddingList, EmbeddingRequest
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
     EngineCompletionRequest,
@@ -53,7 +54,7 @@ class Operation:
 
 
 ENGINE_ROUTES = {
-    "/v1/embeddings": "embeddings",
+    "/v1/rerank": "rerank",
     "/v1/responses": "responses",
     "/v1/messages": "messages",
     "/v1/messages/count_tokens": "messages",
@@ -76,11 +77,14 @@ def operations(extended: bool) -> tuple[Operation, ...]:
     """
     chat: Any = ChatRequest
     text: Any = CompletionRequest
+    embeddings: Any = EmbeddingRequest
+    embeddings_answer: Any = EmbeddingList
     chat_answer: Any = ChatCompletion
     text_answer: Any = Completion
     if extended:
         chat, chat_answer = EngineChatRequest, EngineChatCompletion
         text, text_answer = EngineCompletionRequest, EngineCompletion
+        embeddings, embeddings_answer = EngineRequest, EngineAnswer
     return (
         _read("healthz", "/healthz", "How the server is", Health, (500,)),
         _read("list_models", "/v1/models", "The allowlisted models", ModelList),
@@ -124,6 +128,15 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             text,
             text_answer,
             str if extended else CompletionChunk,
+        ),
+        Operation(
+            "create_embedding",
+            "POST",
+            "/v1/embeddings",
+            "Vectors of texts",
+            (Answer(200, "The vectors", embeddings_answer), _LOADING),
+            _GENERATE,
+            embeddings,
         ),
         *(_by_engine(path) for path in ENGINE_ROUTES),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),

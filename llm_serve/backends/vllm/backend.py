@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
 from llm_serve.backends.vllm import private
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
+_RUNNERS = {"text": "generate", "embedding": "pooling"}
+"""vLLM's word for a model's kind."""
 _DIED = "The engine died while it worked on this request; send it again."
 _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anyone
@@ -56,6 +59,8 @@ class VllmBackend:
         assert isinstance(model.engine, VllmEngine)
         self._config = model
         self._section = model.engine.arguments
+        if model.kind is not None:
+            self._section.setdefault("runner", _RUNNERS[model.kind])
         self._engine: AsyncLLMEngine
         self._server: InnerServer
         self._reasons: Reasons
@@ -101,7 +106,7 @@ class VllmBackend:
         try:
             from vllm import AsyncLLMEngine
         except ImportError as error:
-            raise LoadFailed(not_installed()) from error
+            raise LoadFailed(REMEDY["vllm"]) from error
         private.check()
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
@@ -170,6 +175,7 @@ class VllmBackend:
                 "kv_cache_tokens": str(blocks * size),
                 "tasks": ", ".join(sorted(tasks)),
             },
+            kind="embedding" if "embed" in tasks and "generate" not in tasks else None,
         )
 
     def _footprint(self, held_before: int) -> int:
@@ -296,7 +302,7 @@ def check_section(model: ModelConfig) -> None:
     try:
         import vllm  # noqa: F401
     except ImportError as error:
-        raise LoadFailed(not_installed()) from error
+        raise LoadFailed(REMEDY["vllm"]) from error
     from llm_serve.backends.vllm.arguments import check_keys
 
     try:
@@ -321,13 +327,6 @@ def held_bytes() -> int:
             memory = one.memory_full_info()
             total += getattr(memory, "pss", memory.rss)
     return int(total)
-
-
-def not_installed() -> str:
-    return (
-        "vLLM is not installed: pip install 'llm-serve[vllm]' for NVIDIA GPUs, or run "
-        "`make install-vllm` for a CPU."
-    )
 
 
 def _raw(token: int, entry: Mapping[int, Logprob], wanted: int) -> RawLogprob:
