@@ -136,9 +136,11 @@ def _model(folder: Path, model_id: str, engine: TransformersEngine) -> PreTraine
         raise LoadFailed(
             f"{model_id} takes more than text (images or sound); this backend embeds texts."
         )
-    encodes = config.is_encoder_decoder and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    encodes = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING  # T5 without its decoder, for one
     if config.is_encoder_decoder and not encodes:
-        raise LoadFailed(f"{model_id} is an encoder and a decoder; this backend has no use for it.")
+        raise LoadFailed(
+            f"{model_id} is an encoder with a decoder; this backend embeds by one of both."
+        )
     config.use_cache = False
     device = pick_device(engine.device)
     model, info = (AutoModelForTextEncoding if encodes else AutoModel).from_pretrained(
