@@ -24,7 +24,9 @@ ROOMS: dict[str, set[str]] = {
         "llm_serve.progress",
         "llm_serve.residency",
     },
+    "llm_serve.chat": {"llm_serve.errors", "llm_serve.sampling"},
     "llm_serve.backends": {
+        "llm_serve.chat",
         "llm_serve.config",
         "llm_serve.errors",
         "llm_serve.models",
@@ -34,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "llm_serve.generation": {
         "llm_serve.backends",
+        "llm_serve.chat",
         "llm_serve.errors",
         "llm_serve.sampling",
         "llm_serve.wire",

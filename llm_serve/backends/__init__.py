@@ -23,8 +23,12 @@ _SAMPLING = Capabilities(
     min_p=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
-    "echo": Capabilities(n=True, seed=True, logprobs=True, embeddings=True),
-    "transformers": replace(_SAMPLING, embeddings=True),
+    "echo": Capabilities(
+        n=True, seed=True, logprobs=True, tools=True, reasoning=True, embeddings=True
+    ),
+    "transformers": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, embeddings=True
+    ),
     "vllm": replace(
         _SAMPLING,
         echo=True,
@@ -40,7 +44,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         tokenize=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, response_format=True),
+    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
+from llm_serve.chat import ChatFormat
 from llm_serve.progress import ModelInfo, OnProgress
 from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
@@ -53,6 +54,9 @@ class Backend(Protocol):
     `ServeError` later; closing the iterator (`aclose`, or cancelling its task) aborts the sequence
     in the engine within a second. `check_health` raises when the engine can no longer answer.
     """
+
+    chat_format: ChatFormat
+    """How its model is told of tools and writes calls; there once it is loaded."""
 
     async def load(self, report: OnProgress) -> ModelInfo: ...
 

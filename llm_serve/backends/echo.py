@@ -1,4 +1,4 @@
-"""A backend that answers with the last user message, a word a token: for tests of transport.
+"""A backend that answers with the last message, or as it was told, a word a token: for tests.
 
 Its speed and its failures are set in `EchoEngine`, so that a test provokes on purpose what an
 engine does by accident. It is deterministic; sampling changes nothing.
@@ -16,6 +16,8 @@ from collections.abc import AsyncGenerator
 from itertools import count
 
 from llm_serve.backends.base import Embedded
+from llm_serve.backends.prompts import chat_details
+from llm_serve.chat import ChatFormat
 from llm_serve.config import EchoEngine, ModelConfig
 from llm_serve.errors import InternalError, InvalidRequest, LoadFailed, PromptTooLong
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -33,6 +35,9 @@ class EchoBackend:
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, EchoEngine)
         self.engine = model.engine
+        self.chat_format = ChatFormat.of(
+            None, self.engine.tool_call_parser, self.engine.reasoning_parser
+        )
         self.default_max_tokens = model.defaults.max_tokens
         self.running = 0
         self._ids: dict[str, int] = {}
@@ -53,10 +58,15 @@ class EchoBackend:
             dtype="none",
             device="cpu",
             engine_version="echo",
+            details=chat_details(self.chat_format),
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:
-        return self.encode_text(conversation.messages[-1]["content"])
+        """What it will answer: the scripted text of this turn, else the last message."""
+        turn = sum(message["role"] == "assistant" for message in conversation.messages)
+        if turn < len(self.engine.answers):
+            return self.encode_text(self.engine.answers[turn])
+        return self.encode_text(conversation.messages[-1]["content"] or "")
 
     def encode_text(self, text: str) -> Prompt:
         ids = []

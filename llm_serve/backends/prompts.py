@@ -5,31 +5,62 @@ Every backend that tokenizes with the model's own tokenizer does it in the same 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from llm_serve.chat import ChatFormat
 from llm_serve.config import ModelConfig
 from llm_serve.errors import InvalidRequest, PromptTooLong
 from llm_serve.sampling import Conversation, Prompt, Sampling
 
 
-def chat_prompt(tokenizer: Any, conversation: Conversation, model_id: str) -> Prompt:
+def chat_format_of(
+    tokenizer: Any,
+    tool_call_parser: str | None = None,
+    reasoning_parser: str | None = None,
+    *,
+    grammars: bool = True,
+) -> ChatFormat:
+    """The chat format of the tokenizer's model. Raises LoadFailed for an unknown parser.
+
+    `grammars`: whether the engine takes guides of the kind `lark`.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # several, by name; transformers takes this one with tools
+        template = template.get("tool_use") or template.get("default")
+    added = {token.content: (at, token) for at, token in tokenizer.added_tokens_decoder.items()}
+    return ChatFormat.of(
+        template,
+        tool_call_parser,
+        reasoning_parser,
+        tokens={text: at for text, (at, _) in added.items()},
+        special={text for text, (_, token) in added.items() if token.special},
+        grammars=grammars,
+    )
+
+
+def chat_details(chat_format: ChatFormat) -> dict[str, str]:
+    """What `/v1/models/{id}` says of a loaded model's chat format."""
+    return {
+        "tool_rendering": "template" if chat_format.knows_tools else "plain",
+        "tool_call_parser": chat_format.tool_parser,
+        "reasoning": "yes" if chat_format.reasoning else "no",
+    }
+
+
+def chat_prompt(
+    tokenizer: Any, chat_format: ChatFormat, conversation: Conversation, model_id: str
+) -> Prompt:
     """The conversation through the model's chat template. Raises InvalidRequest."""
     if not tokenizer.chat_template:
         raise InvalidRequest(
             f"{model_id} has no chat template; use /v1/completions with a prompt.",
             param="messages",
         )
-    from jinja2 import TemplateError
-
-    try:
-        text = tokenizer.apply_chat_template(
-            list(conversation.messages), add_generation_prompt=True, tokenize=False
-        )
-    except TemplateError as error:
-        raise InvalidRequest(
-            f"The chat template of {model_id} refused the messages: {error}", param="messages"
-        ) from error
-    return Prompt(tuple(tokenizer.encode(text, add_special_tokens=False)))
+    apply = partial(tokenizer.apply_chat_template, add_generation_prompt=True, tokenize=False)
+    text = chat_format.render(apply, conversation)
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return Prompt(tuple(ids), chat_format.within_reasoning(text))
 
 
 def text_prompt(tokenizer: Any, text: str) -> Prompt:

@@ -20,7 +20,13 @@ from typing import Any
 from llm_serve.backends import engine_keys
 from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
-from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -136,6 +142,7 @@ class TensorrtBackend:
         self._longest = min(longest, int(self._section.get("max_seq_len") or longest))
         self._ids = int(text.get("vocab_size", len(self._tokenizer)))
         self._vocabulary = Vocabulary(self._tokenizer)
+        self.chat_format = chat_format_of(self._tokenizer, grammars=False)
         generation = folder / "generation_config.json"
         settings = json.loads(generation.read_text()) if generation.is_file() else {}
         self._eos = end_tokens(settings.get("eos_token_id"), self._tokenizer)
@@ -149,10 +156,11 @@ class TensorrtBackend:
             dtype=str(self._section.get("dtype", "auto")),
             device="cuda",
             engine_version=str(getattr(imported(self._config.id), "__version__", "unknown")),
+            details=chat_details(self.chat_format),
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:
-        return chat_prompt(self._tokenizer, conversation, self._config.id)
+        return chat_prompt(self._tokenizer, self.chat_format, conversation, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._tokenizer, text)

@@ -10,6 +10,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 BackendName = Literal["transformers", "vllm", "tensorrt_llm", "echo"]
+ToolCallParser = Literal["hermes"]
+ReasoningParser = Literal[
+    "deepseek_r1", "deepseek_v3", "glm45", "mistral", "olmo3", "qwen3", "seed_oss"
+]
 
 VLLM_CPU_CACHE_BYTES = 2 * 2**30
 """vLLM's KV cache on a CPU where `kv_cache_memory_bytes` is not given: vLLM itself would take most
@@ -52,6 +56,12 @@ class TransformersEngine(FrozenModel):
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the engine; null: all cores."
+    )
+    tool_call_parser: ToolCallParser | None = Field(
+        None, description="How the model writes calls; null: as its chat template shows."
+    )
+    reasoning_parser: ReasoningParser | None = Field(
+        None, description="How the model marks its reasoning; null: as its chat template shows."
     )
 
 
@@ -104,6 +114,16 @@ class EchoEngine(FrozenModel):
         None, ge=0, description="The process exits after so many tokens, as a crash would."
     )
     context_length: int = Field(8192, ge=16, le=1_048_576, description="Tokens; a word is a token.")
+    answers: tuple[str, ...] = Field(
+        (),
+        description="What it answers in a chat, one text for each of its turns; then it echoes.",
+    )
+    tool_call_parser: ToolCallParser | None = Field(
+        None, description="How the answers write calls; null: as Hermes does."
+    )
+    reasoning_parser: ReasoningParser | None = Field(
+        None, description="How the answers mark reasoning; null: they have none."
+    )
 
 
 _SHAPING = frozenset(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
+from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 from llm_serve.generation.embeddings import embed
 from llm_serve.generation.encoding import encode
@@ -21,6 +22,8 @@ from llm_serve.generation.request import Dialect, GenerationRequest, Kind
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
+_Batch = list[tuple[int, Delta]]
+"""Deltas that were there at the same time, each with the number of its answer."""
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
 }
@@ -50,6 +53,7 @@ async def execute(
         yield await answer(backend, request)
         return
     prompts = await encode(backend, request)
+    request, parsers = _formatted(backend, request, prompts)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
     prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
     renderer = RENDERERS[request.dialect](request, prompt_tokens, len(inputs))
@@ -58,6 +62,8 @@ async def execute(
         if len(inputs) == 1
         else _many(backend, request, inputs, max_running)
     )
+    if parsers:
+        deltas = _parsed(deltas, parsers)
     async with aclosing(deltas):
         if not request.stream:
             async for batch in deltas:
@@ -71,8 +77,9 @@ async def execute(
                 message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
                 if not begun:
                     message = renderer.begin() + message
+                if message:
                     begun = True
-                yield message
+                    yield message
         except ServeError as error:
             if not begun:
                 raise
@@ -96,9 +103,40 @@ async def _by_engine(
             yield error_frame(error, request.path)
 
 
+def _formatted(
+    backend: Backend, request: GenerationRequest, prompts: list[Prompt]
+) -> tuple[GenerationRequest, list[AnswerParser]]:
+    """The request with what its model's chat format needs of the sampling, and a parser for each
+    answer; none where an answer is text and nothing else. Raises InvalidRequest."""
+    chat, parsers = request.conversation, []
+    if chat is None:
+        return request, []
+    (prompt,), form, sampling = prompts, backend.chat_format, request.sampling
+    if chat.tools is not None or sampling.guide is not None:
+        guide = form.guide(chat.tools, sampling.guide, prompt.reasoning)
+        sampling = replace(sampling, guide=guide)
+    for _ in range(request.n):
+        if (parser := form.parser(chat.tools, prompt.reasoning)) is None:
+            break
+        parsers.append(parser)
+    if parsers and form.special_tokens:
+        sampling = replace(sampling, special_tokens=True)
+    return (
+        request if sampling is request.sampling else replace(request, sampling=sampling)
+    ), parsers
+
+
+async def _parsed(
+    deltas: AsyncGenerator[_Batch, None], parsers: list[AnswerParser]
+) -> AsyncGenerator[_Batch, None]:
+    async with aclosing(deltas):
+        async for batch in deltas:
+            yield [(index, parsers[index].push(delta)) for index, delta in batch]
+
+
 async def _one(
     backend: Backend, request: GenerationRequest, prompt: Prompt
-) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+) -> AsyncGenerator[_Batch, None]:
     async with aclosing(backend.generate(prompt, request.sampling)) as deltas:
         try:
             async for delta in deltas:
@@ -109,7 +147,7 @@ async def _one(
 
 async def _many(
     backend: Backend, request: GenerationRequest, prompts: list[Prompt], max_running: int
-) -> AsyncGenerator[list[tuple[int, Delta]], None]:
+) -> AsyncGenerator[_Batch, None]:
     """Runs several sequences at once. With a seed, the i-th of a prompt's n takes seed + i."""
     ready: asyncio.Queue[tuple[int, Delta] | ServeError] = asyncio.Queue()
     places = asyncio.Semaphore(max_running)

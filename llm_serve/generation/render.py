@@ -1,17 +1,18 @@
 """From typed deltas to OpenAI's JSON and SSE bytes, in one place.
 
-What we do not have is left out rather than sent as null, but for what OpenAI's schema requires:
-`logprobs`, `refusal`, and all four members of an error.
+What we do not have is left out rather than sent as null, but for what OpenAI always sends:
+`logprobs`, `refusal`, `annotations`, and all four members of an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from llm_serve.errors import ServeError
 from llm_serve.generation.request import GenerationRequest
-from llm_serve.sampling import Delta, FinishReason, TokenLogprob
+from llm_serve.sampling import CallDelta, Delta, FinishReason, TokenLogprob
 from llm_serve.wire import DONE, error_frame, frame, to_json
 
 
@@ -48,6 +49,8 @@ class OpenAIRenderer:
         self._member = "text" if not self._chat else "delta" if request.stream else "message"
         """Of a choice: what was said."""
         self._texts: list[list[str]] = [[] for _ in range(choices)]
+        self._reasoning: list[list[str]] = [[] for _ in range(choices)]
+        self._calls: list[list[CallDelta]] = [[] for _ in range(choices)]
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
         self._finish: list[FinishReason | None] = [None] * choices
         self._offsets = [0] * choices
@@ -57,16 +60,34 @@ class OpenAIRenderer:
         return b""
 
     def chunk(self, index: int, delta: Delta) -> bytes:
-        """The frame of one delta; the first of a chat's choice carries the role."""
+        """The frames of one delta; the first of a chat's choice carries the role."""
         self._count(index, delta)
+        if delta.calls or delta.reasoning:
+            return self._frames(index, delta)
         said: Any = delta.text
         if self._chat:
             said = {"content": delta.text} if delta.text else {}
             if not self._begun[index]:
                 self._begun[index] = True
                 said = {"role": "assistant", "content": delta.text}
+            elif not (said or delta.finish_reason or delta.logprobs):
+                return b""
         choice = self._choice(index, said, delta.logprobs, delta.finish_reason)
         return frame({**self._head, "choices": [choice]})
+
+    def _frames(self, index: int, delta: Delta) -> bytes:
+        """Those of a chat's delta with more than text: one for what is said, then one for each
+        piece of a call, as OpenAI sends them. The first has the log-probabilities."""
+        said: dict[str, Any] = {"content": delta.text} if delta.text else {}
+        if not self._begun[index]:
+            self._begun[index] = True
+            said = {"role": "assistant", "content": delta.text or None}
+        pieces = [said | _thought(delta.reasoning)] if said or delta.reasoning else []
+        pieces += [{"tool_calls": [piece]} for call in delta.calls for piece in _pieces(call)]
+        choices = [self._choice(index, piece, (), None) for piece in pieces or [{}]]
+        choices[0]["logprobs"] = self._rendered_logprobs(index, delta.logprobs)
+        choices[-1]["finish_reason"] = delta.finish_reason
+        return b"".join(frame({**self._head, "choices": [choice]}) for choice in choices)
 
     def end(self) -> bytes:
         """The last frames: usage where it was asked for, and `[DONE]`."""
@@ -82,6 +103,9 @@ class OpenAIRenderer:
         """Keeps a delta for `body`."""
         self._count(index, delta)
         self._texts[index].append(delta.text)
+        if delta.calls or delta.reasoning:
+            self._reasoning[index].append(delta.reasoning)
+            self._calls[index].extend(delta.calls)
         self._logprobs[index].extend(delta.logprobs)
         self._finish[index] = delta.finish_reason
 
@@ -91,10 +115,25 @@ class OpenAIRenderer:
         for index, texts in enumerate(self._texts):
             said: Any = "".join(texts)
             if self._chat:
-                said = {"role": "assistant", "content": said, "refusal": None}
+                said = self._message(index, said)
             choices.append(self._choice(index, said, self._logprobs[index], self._finish[index]))
         total = usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
         return to_json({**self._head, "choices": choices, "usage": total})
+
+    def _message(self, index: int, text: str) -> dict[str, Any]:
+        calls = joined(self._calls[index])
+        message = {
+            "role": "assistant",
+            "content": text or (None if calls else ""),
+            "refusal": None,
+            "annotations": [],
+            **_thought("".join(self._reasoning[index])),
+        }
+        if calls:
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": _function(c)} for c in calls
+            ]
+        return message
 
     def _choice(
         self,
@@ -137,6 +176,34 @@ class OpenAIRenderer:
             out["text_offset"].append(self._offsets[index])
             self._offsets[index] += len(token.token)
         return out
+
+
+def joined(pieces: Iterable[CallDelta]) -> list[CallDelta]:
+    """The calls whole, of the pieces of one answer, in order."""
+    first: dict[int, CallDelta] = {}
+    arguments: dict[int, list[str]] = {}
+    for piece in pieces:
+        first.setdefault(piece.index, piece)
+        arguments.setdefault(piece.index, []).append(piece.arguments)
+    return [replace(c, arguments="".join(arguments[i])) for i, c in sorted(first.items())]
+
+
+def _thought(reasoning: str) -> dict[str, Any]:
+    """Reasoning under both names that clients look for."""
+    return {"reasoning_content": reasoning, "reasoning": reasoning} if reasoning else {}
+
+
+def _function(call: CallDelta) -> dict[str, Any]:
+    return {"name": call.name, "arguments": call.arguments}
+
+
+def _pieces(call: CallDelta) -> Iterable[dict[str, Any]]:
+    """A call begins with empty arguments, and clients expect it to."""
+    if call.id is not None:
+        begun = _function(replace(call, arguments=""))
+        yield {"index": call.index, "id": call.id, "type": "function", "function": begun}
+    if call.arguments:
+        yield {"index": call.index, "function": {"arguments": call.arguments}}
 
 
 def _chat_logprob(token: TokenLogprob) -> dict[str, Any]:

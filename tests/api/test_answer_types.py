@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llm_serve.api import views
 from llm_serve.api.schemas import answers as types
+from llm_serve.api.schemas import states
 from llm_serve.config import Config
 from llm_serve.errors import ServeError
 from llm_serve.generation.render import OpenAIRenderer
@@ -122,14 +123,14 @@ def test_however_the_models_stand_they_are_shown_as_their_type(
         return ServerStatus(state, models, switch_target=target, created=7)
 
     now = server(models)
-    check(types.Health, to_json(views.health(CONFIG, now)))
-    check(types.ModelList, to_json(views.model_list(CONFIG, now)))
+    check(states.Health, to_json(views.health(CONFIG, now)))
+    check(states.ModelList, to_json(views.model_list(CONFIG, now)))
     for model_id in ("v", "v-lora", "t"):
-        check(types.ModelObject, to_json(views.one_model(CONFIG, now, model_id)))
+        check(states.ModelObject, to_json(views.one_model(CONFIG, now, model_id)))
     for earlier in (None, server(before)):
         event = views.event(CONFIG, earlier, now)
         if event is not None:
-            check(types.StateEvent, to_json(event))
+            check(states.StateEvent, to_json(event))
 
 
 def _named(status: ModelStatus, model_id: str) -> ModelStatus:
@@ -140,15 +141,15 @@ def _named(status: ModelStatus, model_id: str) -> ModelStatus:
 @settings(deadline=None)
 @given(loading=LOADING)
 def test_a_load_on_its_way_and_its_503(loading: Loading) -> None:
-    check(types.ModelLoad, to_json(loading.body()))
+    check(states.ModelLoad, to_json(loading.body()))
     for kind in every_error():
-        check(types.ErrorResponse, to_json(error_body(kind("a", loading=loading.body()))))
+        check(states.ErrorResponse, to_json(error_body(kind("a", loading=loading.body()))))
 
 
 @pytest.mark.parametrize("kind", [ServeError, *every_error()])
 def test_every_error(kind: type[ServeError]) -> None:
     for param in (None, "messages[0]"):
-        check(types.ErrorResponse, to_json(error_body(kind("a", param=param, retry_after_s=3))))
+        check(states.ErrorResponse, to_json(error_body(kind("a", param=param, retry_after_s=3))))
 
 
 @pytest.fixture(scope="module")

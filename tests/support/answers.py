@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
+from llm_serve.api.schemas import states
 
 ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
 _WHOLE = {
-    "model.load": types.ModelLoad,
-    "model": types.ModelObject,
-    "event": types.StateEvent,
+    "model.load": states.ModelLoad,
+    "model": states.ModelObject,
+    "event": states.StateEvent,
     "chat.completion": types.ChatCompletion,
     "text_completion": types.Completion,
 }
@@ -42,12 +43,12 @@ def kind_of(path: str, body: Any) -> Any:
     if not isinstance(body, dict):
         return None
     if "error" in body:
-        return types.ErrorResponse
+        return states.ErrorResponse
     name = body.get("object", "")
     if path.endswith("/healthz") and "model_id" in body:
-        return types.Health
+        return states.Health
     if path.endswith("/v1/models") and name == "list":
-        return types.ModelList
+        return states.ModelList
     by_engine = body.get("model") in ENGINE_MODELS and name in _BY_ENGINE
     return (_BY_ENGINE if by_engine else _WHOLE).get(name)
 
@@ -55,7 +56,7 @@ def kind_of(path: str, body: Any) -> Any:
 def kind_of_frame(value: dict[str, Any]) -> Any:
     """The type of one `data:` frame; None where the engine defines it."""
     if "error" in value:
-        return types.ErrorResponse
+        return states.ErrorResponse
     if value.get("model") in ENGINE_MODELS:
         return None
     return _FRAMES.get(value.get("object", ""))

@@ -2,63 +2,19 @@
 
 These types are documentation that is held to: `/openapi.json` is generated from them, and tests
 validate strictly what is answered, unknown members refused. Nothing is validated at run time;
-answers are built where they are known (`llm_serve.api.views`, `llm_serve.generation.render`,
-`llm_serve.wire`). They are typed dicts, since many a member is absent rather than null.
+answers are built where they are known (`llm_serve.api.views`, `llm_serve.generation`,
+`llm_serve.wire`). They are typed dicts, since many a member is absent rather than null. `states`
+has those that generate nothing.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict
+from pydantic import Field
 
+from llm_serve.api.schemas.states import Closed, Count, Open
 from llm_serve.sampling import FinishReason
-from llm_serve.status import ModelState, ServerState
-
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class Closed(TypedDict):
-    """An object that has the members named here and no others."""
-
-
-@with_config(ConfigDict(extra="allow", strict=True))
-class Open(TypedDict):
-    """An object to which the engine's own server may add members."""
-
-
-class ModelLoad(Closed):
-    """Where the load of a model stands: the guide's 202."""
-
-    object: Literal["model.load"]
-    status: Literal["spinning_up"]
-    model: str
-    current_model: str | None
-    retry_after_seconds: Annotated[int, Field(ge=1)]
-    eta_seconds: Seconds | None
-    stage: str | None
-    progress: Fraction | None
-    position: Count | None
-
-
-class Error(Closed):
-    """What was wrong, for a person and for a program."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorResponse(Closed):
-    """Every answer of status 400 and above, and the frame of a stream that failed midway."""
-
-    error: Error
-    loading: NotRequired[ModelLoad]
 
 
 class PromptTokens(Closed):
@@ -106,19 +62,60 @@ class TextLogprobs(Closed):
     text_offset: list[Count]
 
 
+class CalledFunction(Closed):
+    """A function that is to be called, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Closed):
+    """A call of a tool, which the client is to make."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class AssistantMessage(Closed):
-    """The turn that was generated."""
+    """The turn that was generated; without text where it calls tools and says nothing."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    annotations: Annotated[list[Any], Field(max_length=0)]
+    tool_calls: NotRequired[Annotated[list[ToolCall], Field(min_length=1)]]
+    reasoning: NotRequired[str]
+    reasoning_content: NotRequired[str]
+
+
+class ArgumentsPiece(Closed):
+    """A piece of a call's arguments."""
+
+    arguments: str
+
+
+class ToolCallBegin(ToolCall):
+    """The first piece of a call: all but its arguments, which are empty still."""
+
+    index: Count
+
+
+class ToolCallPiece(Closed):
+    """A further piece of a call."""
+
+    index: Count
+    function: ArgumentsPiece
 
 
 class ChatDelta(Closed):
     """What a choice gained; the first has the role."""
 
     role: NotRequired[Literal["assistant"]]
-    content: NotRequired[str]
+    content: NotRequired[str | None]
+    tool_calls: NotRequired[list[ToolCallBegin | ToolCallPiece]]
+    reasoning: NotRequired[str]
+    reasoning_content: NotRequired[str]
 
 
 class _ChatPiece(Closed):
@@ -245,76 +242,3 @@ class EngineCompletion(_EngineHead):
 
 EngineAnswer = dict[str, Any]
 """What the engine's own server answers on its own routes, by the engine's documentation."""
-
-
-class Limits(Closed):
-    """How many sequences one replica runs at once, and how many wait."""
-
-    max_running: Count
-    max_queued: Count
-
-
-class ModelObject(Closed):
-    """One allowlisted model, or an adapter of one, and how it stands."""
-
-    id: str
-    object: Literal["model"]
-    created: Count
-    owned_by: str
-    status: ModelState
-    loaded: bool
-    pinned: bool
-    replicas: Count
-    default: bool
-    backend: str
-    capabilities: dict[str, bool]
-    limits: Limits
-    running: Count
-    queued: Count
-    parent: NotRequired[str]
-    untried: NotRequired[str]
-    engine_details: NotRequired[dict[str, str]]
-    context_length: NotRequired[Count]
-    footprint_bytes: NotRequired[Count]
-    dtype: NotRequired[str]
-    device: NotRequired[str]
-    engine_version: NotRequired[str]
-    load_stage: NotRequired[str | None]
-    load_progress: NotRequired[Fraction | None]
-    position: NotRequired[Count | None]
-    eta_seconds: NotRequired[Seconds | None]
-    last_error: NotRequired[str]
-    retry_in_seconds: NotRequired[Seconds]
-
-
-class ModelList(Closed):
-    """The allowlist, in the order of the configuration, each model's adapters behind it."""
-
-    object: Literal["list"]
-    data: list[ModelObject]
-
-
-class Health(Closed):
-    """How the server is; `model_id` is the default model, and `loaded` is about it."""
-
-    status: ServerState
-    loaded: bool
-    model_id: str
-    inference_backend: str
-    queue_depth: Count
-    running: Count
-    switch_in_progress: bool
-    switch_target_model: str | None
-    load_model: NotRequired[str]
-    load_stage: NotRequired[str | None]
-    load_progress: NotRequired[Fraction | None]
-    load_eta_seconds: NotRequired[Seconds | None]
-    failed_models: NotRequired[list[str]]
-
-
-class StateEvent(Closed):
-    """One frame of `/v1/events`: the server, and each model that changed."""
-
-    object: Literal["event"]
-    server: Health
-    models: list[ModelObject]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, Field
 
-from llm_serve.api.schemas.answers import Closed, Count
+from llm_serve.api.schemas.states import Closed, Count
 from llm_serve.api.schemas.values import (
     MANY,
     NEITHER,

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from llm_serve import __version__
-from llm_serve.api.schemas.answers import ErrorResponse
 from llm_serve.api.schemas.operations import Answer, Operation, operations
+from llm_serve.api.schemas.states import ErrorResponse
 
 _WHY = {
     400: "Invalid request, unknown model, prompt too long or unsupported parameter",

@@ -14,11 +14,6 @@ from llm_serve.api.schemas.answers import (
     EngineAnswer,
     EngineChatCompletion,
     EngineCompletion,
-    Health,
-    ModelList,
-    ModelLoad,
-    ModelObject,
-    StateEvent,
 )
 from llm_serve.api.schemas.embeddings import EmbeddingList, EmbeddingRequest
 from llm_serve.api.schemas.engine_requests import (
@@ -27,6 +22,7 @@ from llm_serve.api.schemas.engine_requests import (
     EngineRequest,
 )
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
+from llm_serve.api.schemas.states import Health, ModelList, ModelLoad, ModelObject, StateEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.output_decoder import OutputDecoder, Vocabulary
-from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -77,6 +83,11 @@ class TransformersBackend:
         report(LoadProgress("weights", 1.0))
         self._engine = self._start()
         self._vocabulary = Vocabulary(self._checkpoint.tokenizer)
+        self.chat_format = chat_format_of(
+            self._checkpoint.tokenizer,
+            self._engine_config.tool_call_parser,
+            self._engine_config.reasoning_parser,
+        )
         self._longest = min(self._checkpoint.context_length, self._engine.capacity)
         return held_before
 
@@ -120,11 +131,14 @@ class TransformersBackend:
             details={
                 "torch": version("torch"),
                 "kv_cache_tokens": str(self._engine.capacity),
+                **chat_details(self.chat_format),
             },
         )
 
     def encode_chat(self, conversation: Conversation) -> Prompt:
-        return chat_prompt(self._checkpoint.tokenizer, conversation, self._config.id)
+        return chat_prompt(
+            self._checkpoint.tokenizer, self.chat_format, conversation, self._config.id
+        )
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._checkpoint.tokenizer, text)

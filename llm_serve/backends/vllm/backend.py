@@ -17,7 +17,13 @@ import psutil
 
 from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
-from llm_serve.backends.prompts import chat_prompt, room_for, text_prompt
+from llm_serve.backends.prompts import (
+    chat_details,
+    chat_format_of,
+    chat_prompt,
+    room_for,
+    text_prompt,
+)
 from llm_serve.backends.vllm import private
 from llm_serve.config import AdapterConfig, ModelConfig, VllmEngine
 from llm_serve.errors import (
@@ -156,6 +162,7 @@ class VllmBackend:
         self._server = InnerServer(app)
         self._tokenizer = self._engine.get_tokenizer()
         self._vocabulary = Vocabulary(self._tokenizer)
+        self.chat_format = chat_format_of(self._tokenizer)
         self._longest = int(self._engine.model_config.max_model_len)
         generation = self._engine.model_config.try_get_generation_config()
         self._eos = end_tokens(generation.get("eos_token_id"), self._tokenizer)
@@ -174,6 +181,7 @@ class VllmBackend:
             details={
                 "kv_cache_tokens": str(blocks * size),
                 "tasks": ", ".join(sorted(tasks)),
+                **chat_details(self.chat_format),
             },
             kind="embedding" if "embed" in tasks and "generate" not in tasks else None,
         )
@@ -190,7 +198,7 @@ class VllmBackend:
         return int(each * world)
 
     def encode_chat(self, conversation: Conversation) -> Prompt:
-        return chat_prompt(self._tokenizer, conversation, self._config.id)
+        return chat_prompt(self._tokenizer, self.chat_format, conversation, self._config.id)
 
     def encode_text(self, text: str) -> Prompt:
         return text_prompt(self._tokenizer, text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Embedded
 from llm_serve.backends.prompts import text_prompt
+from llm_serve.chat import ChatFormat
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import (
     EngineDied,
@@ -37,6 +38,7 @@ class TransformersEmbedder:
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, TransformersEngine)
         self._config = model
+        self.chat_format = ChatFormat()
         self._engine_config = model.engine
         self._checkpoint: Checkpoint
         self._engine: Engine

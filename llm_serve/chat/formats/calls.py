@@ -1,0 +1,108 @@
+"""What all formats share: a call as a JSON object, and what becomes of one that is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+
+from llm_serve.chat.answer import Answer
+from llm_serve.chat.source import Reading, Source
+
+_ARGUMENTS = ("arguments", "parameters")
+
+
+def given_back(
+    source: Source, answer: Answer, mark: str, read: Callable[[], Reading[bool]]
+) -> Reading[bool]:
+    """Runs `read`, the reader of one call. Where it finds none, what it read is text, `mark` with
+    it; once the call was begun, it stays one."""
+    begun = answer.calls
+    record = source.record()
+    whole = yield from read()
+    source.forget(record)
+    if not whole and answer.calls == begun:
+        answer.text(mark + "".join(record))
+    return whole
+
+
+def call_object(
+    source: Source, answer: Answer, names: Collection[str] | None = None
+) -> Reading[bool]:
+    """`{"name": ..., "arguments": {...}}`, its keys in any order; `parameters` is `arguments`.
+
+    The arguments are passed on as they are read once the name is known. False where it is no such
+    object, or names none of `names`; without them, any name will do.
+    """
+    name: str | None = None
+    early: list[str] = []  # arguments that came before the name
+    begun = False
+    if not (yield from source.skip("{")):
+        return False
+    while True:
+        yield from source.space()
+        key = yield from _text(source)
+        yield from source.space()
+        if key is None or not (yield from source.skip(":")):
+            return False
+        yield from source.space()
+        if key == "name" and name is None:
+            name = yield from _text(source)
+            if not name or (names is not None and name not in names):
+                return False
+        elif key in _ARGUMENTS and not begun and not early:
+            if name is None:
+                whole = yield from _arguments(source, early.append)
+            else:
+                answer.begin_call(name)
+                begun = True
+                whole = yield from _arguments(source, answer.arguments)
+            if not whole:
+                return False
+        elif not (yield from source.value(_drop)):
+            return False
+        yield from source.space()
+        end = yield from source.peek()
+        if end not in (",", "}"):
+            return False
+        yield from source.take(1)
+        if end == "}":
+            break
+    if name is None:
+        return False
+    if not begun:
+        answer.begin_call(name)
+        answer.arguments("".join(early) or "{}")
+    return True
+
+
+def _drop(piece: str) -> None:
+    """What is read here is nobody's."""
+
+
+def _text(source: Source) -> Reading[str | None]:
+    """A JSON string, decoded."""
+    pieces: list[str] = []
+    if not (yield from source.string(pieces.append)):
+        return None
+    try:
+        return str(json.loads("".join(pieces), strict=False))
+    except ValueError:
+        return None
+
+
+def _arguments(source: Source, give: Callable[[str], None]) -> Reading[bool]:
+    """An object as it is written. Some models write it into a string, or null for none."""
+    first = yield from source.peek()
+    if first == "{":
+        return (yield from source.value(give))
+    if first == '"':
+        text = yield from _text(source)
+        if text is not None:
+            give(text or "{}")
+        return text is not None
+    pieces: list[str] = []
+    if not (yield from source.value(pieces.append)):
+        return False
+    text = "".join(pieces)
+    give("{}" if text == "null" else text)
+    return True
