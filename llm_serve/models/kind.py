@@ -8,9 +8,8 @@ from typing import Any
 
 from llm_serve.config import Config, Kind, ModelConfig
 from llm_serve.models import find
+from llm_serve.models.model_folder import MODULES
 
-MODULES = "modules.json"
-"""The file by which sentence-transformers names the parts of an embedding model."""
 _GENERATES = ("ForCausalLM", "LMHeadModel")
 _ENCODES = ("Model", "ForMaskedLM")
 """Ends of the names of architectures: a model without a head, or with the one that it was trained

@@ -21,7 +21,7 @@ def test_reading_routes_answer(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/", "/v1/chat", "/v1/embeddings", "/v2/models", "/healthz/x", "/docs", "/%00"],
+    ["/", "/v1", "/v1/", "/v1/chat", "/v1/embedding", "/v2/models", "/healthz/x", "/docs", "/%00"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_404(api: Api, method: str, path: str) -> None:

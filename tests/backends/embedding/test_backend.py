@@ -164,7 +164,7 @@ def pickled(folder: Path) -> None:
         (rewrite("2_Dense/config.json", activation_function="torch.nn.init.ones_"), "not torch's"),
         (rewrite("2_Dense/config.json", module_input_name="token_embeddings"), "single tokens"),
         (rewrite("2_Dense/config.json", out_features=17), "could not be loaded"),
-        (pickled, "missing or broken"),
+        (pickled, "pickled weights in 2_Dense"),
         (rewrite("sentence_bert_config.json", transformer_task="fill-mask"), "than plain text"),
         (
             rewrite("sentence_bert_config.json", modality_config={"text": {}, "message": {}}),
@@ -176,8 +176,8 @@ def pickled(folder: Path) -> None:
         (rewrite("config.json", model_type="unheard-of"), "does not know"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "missing or broken"),
         (lambda folder: (folder / "modules.json").write_text("[]"), "made of nothing"),
-        (lambda folder: (folder / "modules.json").write_text("{"), "missing or broken"),
-        (lambda folder: (folder / "modules.json").write_text("[1]"), "broken"),
+        (lambda folder: (folder / "modules.json").write_text("{"), "unreadable modules.json"),
+        (lambda folder: (folder / "modules.json").write_text("[1]"), "unreadable modules.json"),
     ],
 )
 async def test_what_cannot_be_computed_is_refused(

@@ -30,7 +30,7 @@ from llm_serve.backends.transformers.embedding.encoder import Encoder
 from llm_serve.backends.transformers.embedding.modules import Pooling, read_json, read_stage
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed
-from llm_serve.models.kind import MODULES
+from llm_serve.models.model_folder import MODULES
 from llm_serve.models.precision import pick_device, pick_dtype
 
 _UNUSED = ("pooler.",)
