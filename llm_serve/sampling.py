@@ -55,12 +55,13 @@ class Guide:
     `text` is a JSON Schema as JSON text, a regular expression that the whole answer matches, or a
     grammar: `grammar` is a client's, in llama.cpp's GBNF or in Lark's syntax, and `lark` is ours,
     in that of llguidance. `json_object` has no text. With `after`, the text is free until that has
-    been generated: the end of the reasoning.
+    been generated: the end of the reasoning. `param` is the field of the request that asked for it.
     """
 
     kind: Literal["json_object", "json_schema", "regex", "grammar", "lark"] = "json_object"
     text: str = ""
     after: str = ""
+    param: str = "response_format"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from llm_serve.chat.answer import Answer, AnswerParser
-from llm_serve.chat.formats import PLAIN, TOOL_PARSERS, Functions
+from llm_serve.chat.formats import PLAIN, TOOL_PARSERS, Functions, ListOr
 from llm_serve.chat.guides import guide_by_grammar, guide_by_schema
 from llm_serve.chat.reasoning import REASONING_PARSERS, ReasoningMarks, in_template
 from llm_serve.chat.rendering import Rendering
@@ -53,24 +53,30 @@ class ChatFormat:
         Raises LoadFailed for a name that is not known.
         """
         template = template or ""
-        shown = tool_parser_of(template) if renders_tools(template) else None
+        renders = renders_tools(template)
+        shown = tool_parser_of(template) if renders else None
         tool_parser = tool_call_parser or shown or PLAIN
         if tool_parser not in TOOL_PARSERS:
             raise LoadFailed(_unknown("tool_call_parser", tool_parser, TOOL_PARSERS))
         if reasoning_parser is not None and reasoning_parser not in REASONING_PARSERS:
             raise LoadFailed(_unknown("reasoning_parser", reasoning_parser, REASONING_PARSERS))
+        if template and not renders and tool_parser != PLAIN:
+            raise LoadFailed(
+                f"tool_call_parser {tool_parser} needs a chat template that tells the model of "
+                "tools, and the template of this model does not: leave tool_call_parser out."
+            )
         marks = REASONING_PARSERS[reasoning_parser] if reasoning_parser else in_template(template)
         texts = TOOL_PARSERS[tool_parser].marks
         if marks is not None:
             texts += (marks.begin, marks.end)
         return cls(
             tool_parser=tool_parser,
-            knows_tools=bool(shown or (tool_call_parser and renders_tools(template))),
+            knows_tools=renders and (shown or tool_call_parser) is not None,
             special_tokens=not set(texts).isdisjoint(special),
             grammars=grammars,
             _template=template,
             _marks=marks,
-            _tokens=dict(tokens or {}),
+            _tokens={text: tokens[text] for text in texts if tokens and text in tokens},
         )
 
     @property
@@ -123,7 +129,9 @@ class ChatFormat:
         if self._marks is not None:
             yield from self._marks.read(source, answer, inside=reasoning)
         if functions:
-            yield from TOOL_PARSERS[self.tool_parser].read(source, answer, functions)
+            form = TOOL_PARSERS[self.tool_parser]
+            form = form if self.grammars else ListOr(form)
+            yield from form.read(source, answer, functions)
         else:
             yield from source.rest(answer.text)
 

@@ -56,7 +56,7 @@ def guide_by_grammar(
         return None
     body = lark.either(choices)
     if marks is not None:
-        body = f"({lark.mark(marks.begin)} {lark.until(marks.end)} {_LAYOUT})? {body}"
+        body = f"({lark.literal(marks.begin)} {lark.until(marks.end)} {_LAYOUT})? {body}"
     return Guide("lark", lark.grammar(body))
 
 

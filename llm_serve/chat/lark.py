@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ class Lark:
 
     def __init__(self, tokens: Mapping[str, int]) -> None:
         self._tokens = tokens
+        longest_first = sorted(map(re.escape, tokens), key=len, reverse=True)
+        self._any_token = re.compile(f"({'|'.join(longest_first)})") if tokens else None
         self._rules: list[str] = []
         self._seen: dict[str, str] = {}
 
@@ -45,13 +48,18 @@ class Lark:
         return self.rule(" | ".join(choices))
 
     def literal(self, text: str) -> str:
-        return json.dumps(text, ensure_ascii=False)
+        """The text; a part of it that is one token may come as it, or be spelled."""
+        if not text:
+            return '""'
+        if text in self._tokens:
+            return f"({self._token(text)} | {_quoted(text)})"
+        if self._any_token is None:
+            return _quoted(text)
+        parts = [part for part in self._any_token.split(text) if part]
+        return " ".join(map(self.literal, parts)) if len(parts) > 1 else _quoted(text)
 
-    def mark(self, text: str) -> str:
-        literal = self.literal(text)
-        if text not in self._tokens:
-            return literal
-        return f"({self._token(text)} | {literal})"
+    def is_token(self, text: str) -> bool:
+        return text in self._tokens
 
     def _token(self, mark: str) -> str:
         return f"<[{self._tokens[mark]}]>"
@@ -70,7 +78,7 @@ class Lark:
     def call_object(self, function: dict[str, Any], key: str = "arguments") -> str:
         """A call as a JSON object, its arguments under `key`."""
         head = f'{{"name": {json.dumps(function["name"])}, "{key}": '
-        return f'{self.literal(head)} {self.arguments(function)} "}}"'
+        return self.rule(f'{self.literal(head)} {self.arguments(function)} "}}"')
 
     def text(self) -> str:
         """Any text, none at all too."""
@@ -80,23 +88,27 @@ class Lark:
         """Any text that begins with none of these regular expressions."""
         return self.terminal(f"/(?s:.*)/ & ~/({'|'.join(starts)})(?s:.*)/")
 
-    def text_without(self, mark: str) -> str:
-        """Any text in which the mark is not."""
-        quoted = self.literal(mark)
-        return self.terminal(f"/(?s:.*)/ & ~(/(?s:.*)/ {quoted} /(?s:.*)/)")
-
     def until(self, mark: str) -> str:
         """Text to the end of the next mark."""
-        spelled = self.rule(f"/(?s:.*)/ {self.literal(mark)}", "[lazy]")
+        spelled = self.rule(f"/(?s:.*)/ {_quoted(mark)}", "[lazy]")
         if mark not in self._tokens:
             return spelled
         return self.either([spelled, f"{self.text()} {self._token(mark)}"])
 
+    def call_list(self, functions: Iterable[dict[str, Any]], *, parallel: bool) -> str:
+        """Calls as one JSON list."""
+        call = self.either(map(self.call_object, functions))
+        more = f"(/, ?/ {call})*" if parallel else ""
+        return self.rule(f'"[" {call} {more} "]"')
+
     def calls(self, begin: str, call: str, *, between: str, free: bool, parallel: bool) -> str:
-        """Calls that the mark `begin` begins, each; with `free`, in the midst of text, or none."""
+        """Calls, each after the mark `begin`; with `free`, in the midst of text, or only text."""
         if free:
             one = self.rule(f"{self.until(begin)} {call}")
-            many = f"{one}* {self.text()}" if parallel else f"{one} | {self.text()}"
-            return self.rule(many)
-        one = self.rule(f"{self.mark(begin)} {call}")
-        return self.rule(f"{one} ({between} {one})*" if parallel else one)
+            return self.rule(f"{one}* {self.text()}" if parallel else f"{one} | {self.text()}")
+        one = self.rule(f"{self.literal(begin)} {call}")
+        return self.rule(f"{one} ({self.literal(between)} {one})*" if parallel else one)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -153,6 +153,11 @@ def _for_template(tools: Tools) -> list[dict[str, Any]]:
     ]
 
 
+def told_of(functions: str) -> str:
+    """What the plain system message says of functions, which are JSON texts, one a line."""
+    return _TOOLS.format(functions=functions)
+
+
 def _plainly(messages: list[Message], tools: Tools | None) -> list[Message]:
     """For templates that know no tools: functions in the system message, calls as text of the
     assistant, results as turns of the user."""
@@ -179,7 +184,7 @@ def _plainly(messages: list[Message], tools: Tools | None) -> list[Message]:
     if tools is None:
         return plain
     functions = "\n".join(json.dumps(t, ensure_ascii=False) for t in _for_template(tools))
-    told = _TOOLS.format(functions=functions)
+    told = told_of(functions)
     if plain and plain[0]["role"] == "system":
         first = plain[0]
         return [{**first, "content": _joined([first["content"], told])}, *plain[1:]]

@@ -7,11 +7,23 @@ import re
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 """A tag of transformers' own, which marks the assistant's tokens and renders nothing."""
 
-_MARKS: tuple[tuple[str, str], ...] = (
-    ("<function=", "qwen3_coder"),
-    ("<tool_call>", "hermes"),
+_MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("seed_oss", ("<seed:tool_call>",)),
+    ("qwen3_coder", ("<function=", "<parameter=")),
+    ("glm45", ("<arg_key>",)),
+    ("longcat", ("<longcat_tool_call>",)),
+    ("mistral", ("[TOOL_CALLS]",)),
+    ("phi4_mini_json", ("functools",)),
+    ("jamba", ("<tool_calls>",)),
+    ("deepseek_v3", ("<｜tool▁sep｜>", "```json")),
+    ("deepseek_v31", ("<｜tool▁sep｜>",)),
+    ("granite", ("<|tool_call|>",)),
+    ("hermes", ("<tool_call>",)),
+    ("pythonic", ("[func_name1(",)),
+    ("llama3_json", ('"parameters"', "<|python_tag|>")),
+    ("llama3_json", ('{"name": function name, "parameters":',)),
 )
-"""A text that only the templates of one format have, the more special first."""
+"""Texts that only the templates of one format have all of, the more special first."""
 
 
 def renders_tools(template: str) -> bool:
@@ -29,4 +41,4 @@ def renders_tools(template: str) -> bool:
 
 def tool_parser_of(template: str) -> str | None:
     """The format of calls that the template shows; None for one that is not known here."""
-    return next((name for mark, name in _MARKS if mark in template), None)
+    return next((name for name, marks in _MARKS if all(m in template for m in marks)), None)

@@ -10,7 +10,26 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 BackendName = Literal["transformers", "vllm", "tensorrt_llm", "echo"]
-ToolCallParser = Literal["hermes"]
+ToolCallParser = Literal[
+    "deepseek_v3",
+    "deepseek_v31",
+    "glm45",
+    "glm47",
+    "granite",
+    "hermes",
+    "jamba",
+    "llama3_json",
+    "llama4_json",
+    "llama4_pythonic",
+    "longcat",
+    "mistral",
+    "phi4_mini_json",
+    "pythonic",
+    "qwen3_coder",
+    "qwen3_json",
+    "qwen3_xml",
+    "seed_oss",
+]
 ReasoningParser = Literal[
     "deepseek_r1", "deepseek_v3", "glm45", "mistral", "olmo3", "qwen3", "seed_oss"
 ]

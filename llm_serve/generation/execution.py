@@ -114,6 +114,8 @@ def _formatted(
     (prompt,), form, sampling = prompts, backend.chat_format, request.sampling
     if chat.tools is not None or sampling.guide is not None:
         guide = form.guide(chat.tools, sampling.guide, prompt.reasoning)
+        if guide is not None and sampling.guide is None:
+            guide = replace(guide, param="tools")
         sampling = replace(sampling, guide=guide)
     for _ in range(request.n):
         if (parser := form.parser(chat.tools, prompt.reasoning)) is None:

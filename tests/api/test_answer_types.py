@@ -19,7 +19,7 @@ from llm_serve.errors import ServeError
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.progress import ModelInfo
-from llm_serve.sampling import Delta, Sampling, TokenLogprob
+from llm_serve.sampling import CallDelta, Delta, Sampling, TokenLogprob
 from llm_serve.status import Loading, ModelStatus, ServerStatus
 from llm_serve.wire import error_body, to_json
 from tests.support.answers import check, kind_of
@@ -43,7 +43,13 @@ DELTAS = st.builds(
     st.integers(0, 3),
     st.none(),
     st.lists(TOKENS, max_size=2).map(tuple),
-    st.none() | st.integers(0, 9),
+    cached_tokens=st.none() | st.integers(0, 9),
+)
+CALLS = st.lists(TEXT, max_size=3).map(
+    lambda pieces: tuple(
+        CallDelta(0, piece, None if number else "c", None if number else "f")
+        for number, piece in enumerate(pieces)
+    )
 )
 STATES = ("unloaded", "queued", "loading", "ready", "draining", "failed")
 STATUS = st.builds(
@@ -81,10 +87,20 @@ CONFIG = Config.model_validate(
     n=st.integers(1, 2),
     logprobs=st.none() | st.integers(0, 2),
     usage=st.booleans(),
+    reasoning=TEXT,
+    calls=CALLS,
 )
 def test_whatever_is_generated_is_rendered_as_its_type(
-    kind: Any, deltas: list[Delta], n: int, logprobs: int | None, usage: bool
+    kind: Any,
+    deltas: list[Delta],
+    n: int,
+    logprobs: int | None,
+    usage: bool,
+    reasoning: str,
+    calls: tuple[CallDelta, ...],
 ) -> None:
+    if kind == "chat":
+        deltas = [Delta("", 1, reasoning=reasoning), *deltas, Delta("", 1, calls=calls)]
     pieces = [(index, delta) for delta in deltas for index in range(n)]
     pieces += [(index, Delta("", 1, finish_reason="stop")) for index in range(n)]
 
@@ -99,12 +115,30 @@ def test_whatever_is_generated_is_rendered_as_its_type(
     sent = b"".join(streaming.chunk(*piece) for piece in pieces) + streaming.end()
     *frames, done = parse_frames(sent)
     assert done == "[DONE]"
-    assert len(frames) == len(pieces) + usage
+    assert ("usage" in frames[-1]) == usage
+    ended = [c["finish_reason"] for frame in map(json.loads, frames) for c in frame["choices"]]
+    assert [reason for reason in ended if reason] == ["stop"] * n
     for frame in frames:
         check(types.ChatCompletionChunk if kind == "chat" else types.CompletionChunk, frame)
     for piece in pieces:
         whole.add(*piece)
-    check(types.ChatCompletion if kind == "chat" else types.Completion, whole.body())
+    body = whole.body()
+    check(types.ChatCompletion if kind == "chat" else types.Completion, body)
+    if kind == "chat":
+        assert _streamed(frames, n) == [_said(c["message"]) for c in json.loads(body)["choices"]]
+
+
+def _said(message: dict[str, Any]) -> tuple[str, str, str]:
+    calls = message.get("tool_calls", ())
+    arguments = "".join(call["function"]["arguments"] for call in calls)
+    return message.get("reasoning", ""), message.get("content") or "", arguments
+
+
+def _streamed(frames: list[str], n: int) -> list[tuple[str, str, str]]:
+    """What each answer said, of the pieces."""
+    choices = [choice for frame in frames for choice in json.loads(frame)["choices"]]
+    said = ([_said(c["delta"]) for c in choices if c["index"] == i] for i in range(n))
+    return [tuple(map("".join, zip(*pieces, strict=True))) for pieces in said]
 
 
 @settings(deadline=None)

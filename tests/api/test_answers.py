@@ -25,7 +25,7 @@ def test_a_chat_answer(api: Api) -> None:
     assert answer["choices"] == [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": WORDS, "refusal": None},
+            "message": {"role": "assistant", "content": WORDS, "refusal": None, "annotations": []},
             "logprobs": None,
             "finish_reason": "stop",
         }

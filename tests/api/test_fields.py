@@ -27,6 +27,14 @@ HARMLESS = [
     ("service_tier", "auto"),
     ("service_tier", "default"),
     ("response_format", {"type": "text"}),
+    ("verbosity", "medium"),
+    ("prompt_cache_retention", "24h"),
+    ("prediction", {"type": "content", "content": "x"}),
+    ("prediction", {"type": "content", "content": [{"type": "text", "text": "x"}]}),
+    ("reasoning_effort", "low"),
+    ("parallel_tool_calls", True),
+    ("tool_choice", "none"),
+    ("chat_template_kwargs", {"enable_thinking": False}),
     ("modalities", ["text"]),
     ("stop", []),
     ("stop", ["a", "b", "c", "d"]),
@@ -35,9 +43,6 @@ HARMLESS = [
     ("n", 1),
 ]
 REFUSED_BY_NAME = [
-    ("tools", [{"type": "function", "function": {"name": "f", "parameters": {}}}], "tools"),
-    ("tool_choice", "auto", "tool_choice"),
-    ("parallel_tool_calls", True, "parallel_tool_calls"),
     ("functions", [{"name": "f"}], "functions"),
     ("function_call", "auto", "function_call"),
     ("response_format", {"type": "json_object"}, "response_format.type"),
@@ -48,8 +53,7 @@ REFUSED_BY_NAME = [
     ),
     ("audio", {"voice": "alloy", "format": "wav"}, "audio"),
     ("modalities", ["text", "audio"], "modalities[1]"),
-    ("prediction", {"type": "content", "content": "x"}, "prediction"),
-    ("reasoning_effort", "low", "reasoning_effort"),
+    ("moderation", {}, "moderation"),
     ("web_search_options", {}, "web_search_options"),
     ("store", True, "store"),
     ("store", 0, "store"),
@@ -60,14 +64,16 @@ REFUSED_BY_NAME = [
     ("top_k", 5, "top_k"),
     ("min_p", 0.5, "min_p"),
     ("guided_json", {}, "guided_json"),
+    ("guided_choice", ["a"], "guided_choice"),
+    ("structured_outputs", {"regex": "a"}, "structured_outputs"),
+    ("structured_outputs", {"structural_tag": "a"}, "structured_outputs"),
 ]
 
 
 @pytest.mark.parametrize("field", [*OPTIONAL, *CHAT_OPTIONAL])
 def test_null_means_left_out(api: Api, field: str) -> None:
     response = api.chat(**{field: None})
-    known = field not in ("tools", "tool_choice", "functions", "reasoning_effort", "prediction")
-    assert response.status_code == 200, (known, response.text)
+    assert response.status_code == 200, response.text
     if field in OPTIONAL:
         assert api.complete(**{field: None}).status_code == 200
 
@@ -165,6 +171,16 @@ MESSAGES: list[tuple[Any, str]] = [
     ([{"role": "user", "content": [{"type": "text", "text": 1}]}], "messages[0].content[0].text"),
     ([*user("a"), {"role": "user", "content": "x", "extra": 1}], "messages[1].extra"),
     ([{"role": "user", "content": "x", "name": 1}], "messages[0].name"),
+    ([{"role": "user", "content": "x", "tool_calls": []}], "messages[0].tool_calls"),
+    ([{"role": "assistant"}], "messages[0].content"),
+    ([{"role": "assistant", "tool_calls": []}], "messages[0].content"),
+    ([{"role": "assistant", "tool_calls": [{}]}], "messages[0].tool_calls[0].id"),
+    ([{"role": "assistant", "content": [{"type": "refusal"}]}], "messages[0].content[0].refusal"),
+    ([{"role": "tool", "content": "x"}], "messages[0].tool_call_id"),
+    (
+        [*user("a"), {"role": "tool", "content": "x", "tool_call_id": "c"}],
+        "messages[1].tool_call_id",
+    ),
 ]
 
 

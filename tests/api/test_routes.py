@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from llm_serve.errors import NoRoute, UnknownModel, WrongMethod
+from llm_serve.errors import NoModel, NoRoute, WrongMethod
 from tests.support.client import CHAT, TEXT, Api, refused
 from tests.support.inprocess import serving
 
@@ -21,7 +21,17 @@ def test_reading_routes_answer(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/", "/v1/chat", "/v1/embedding", "/v2/models", "/healthz/x", "/docs", "/%00"],
+    [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/chat",
+        "/v1/audio/speech",
+        "/v2/models",
+        "/healthz/x",
+        "/docs",
+        "/%00",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_404(api: Api, method: str, path: str) -> None:
@@ -54,9 +64,14 @@ def test_a_trailing_slash_is_another_path(api: Api, path: str) -> None:
     "model_id", ["nope", "echo", "echo/a/b", "%F0%9F%98%80", "a%2Fb", "x" * 999]
 )
 def test_an_unknown_model_id_is_refused_with_those_that_are_served(api: Api, model_id: str) -> None:
-    message = refused(api.get(f"/v1/models/{model_id}"), UnknownModel, "model_id")
-    assert "echo/a, echo/b" in message
-    assert len(message) < 400
+    for response in (
+        api.get(f"/v1/models/{model_id}"),
+        api.post(f"/v1/models/{model_id}/load", {}),
+        api.post(f"/v1/models/{model_id}/unload", {}),
+    ):
+        message = refused(response, NoModel, "model_id")
+        assert "echo/a, echo/b" in message
+        assert len(message) < 400
 
 
 def test_a_model_id_may_be_quoted(api: Api) -> None:
@@ -71,7 +86,7 @@ def test_models_are_listed_in_order_with_what_they_can_do(api: Api) -> None:
     for model in listed:
         assert (model["status"], model["loaded"], model["backend"]) == ("ready", True, "echo")
         assert model["capabilities"]["n"] is True
-        assert model["capabilities"]["tools"] is False
+        assert model["capabilities"]["embeddings"] is False
         assert model["context_length"] == 8192
         assert api.get(f"/v1/models/{model['id']}").json() == model
 

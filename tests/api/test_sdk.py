@@ -57,8 +57,12 @@ def test_refusals_become_the_sdks_exceptions(sdk: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
         sdk.chat.completions.create(model="echo/a", messages=MESSAGES, temperature=3)
     assert bad.value.param == "temperature"
-    with pytest.raises(openai.BadRequestError, match="kind: embedding"):
+    with pytest.raises(openai.NotFoundError) as gone:
+        sdk.models.retrieve("nope")
+    assert (gone.value.code, gone.value.param) == ("model_not_found", "model_id")
+    with pytest.raises(openai.BadRequestError) as bad:
         sdk.embeddings.create(model="echo/a", input="x")
+    assert bad.value.code == "unsupported_parameter"
 
 
 def test_a_failure_in_a_stream_raises(sdk: OpenAI) -> None:

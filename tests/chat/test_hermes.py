@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_serve.chat import ChatFormat
@@ -33,6 +33,7 @@ def test_calls_and_the_text_before_them() -> None:
     assert parsed.finish_reason == "tool_calls"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(TWO))))
 def test_it_does_not_matter_how_the_text_is_cut(cuts: list[int]) -> None:
     assert parse(HERMES, TOOLS, TWO, cuts=cuts) == parse(HERMES, TOOLS, TWO)

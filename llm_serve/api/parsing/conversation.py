@@ -47,13 +47,13 @@ def conversation_of(body: ChatRequest, model: ModelConfig) -> Conversation:
 def guide_of(body: Guided, model: ModelConfig) -> Guide | None:
     """What the answer must be. Raises InvalidRequest, and UnsupportedParameter where the model
     cannot be held to it."""
-    found = body.guide()
-    if found is not None:
-        need(model, "response_format", found[0])
+    guide = body.guide()
+    if guide is not None:
+        need(model, "response_format", guide.param)
     by_engine = body.guided_by_engine()
     if by_engine is not None:
         need(model, "extensions", by_engine)
-    return None if found is None else found[1]
+    return guide
 
 
 def _check_turns(body: ChatRequest, model: ModelConfig) -> None:

@@ -54,6 +54,7 @@ def engine_args(
     if server.get("tool_call_parser"):
         server.setdefault("enable_auto_tool_choice", True)
     server.setdefault("enable_prompt_tokens_details", True)
+    server.setdefault("exclude_tools_when_tool_choice_none", True)
     try:
         args = AsyncEngineArgs(
             **engine,

@@ -19,7 +19,6 @@ from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import (
     chat_details,
-    chat_format_of,
     chat_prompt,
     room_for,
     text_prompt,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from llm_serve.backends.vllm.inner_server import InnerServer
     from llm_serve.backends.vllm.startup_errors import Reasons
+    from llm_serve.chat import ChatFormat
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
@@ -60,6 +60,8 @@ _QUIET = {
 
 class VllmBackend:
     """An `EngineServer`; see the protocol."""
+
+    chat_format: ChatFormat
 
     def __init__(self, model: ModelConfig) -> None:
         assert isinstance(model.engine, VllmEngine)
@@ -148,9 +150,11 @@ class VllmBackend:
         """Puts vLLM's server over the engine. It listens nowhere."""
         from vllm.lora.request import LoRARequest
 
-        from llm_serve.backends.vllm import refusals
+        from llm_serve.backends.vllm import refusals, tools
         from llm_serve.backends.vllm.inner_server import InnerServer
 
+        self._tokenizer = self._engine.get_tokenizer()
+        self.chat_format = tools.arrange(self._server_args, self._section, self._tokenizer)
         tasks = await self._engine.get_supported_tasks()
         self._adapters = {
             name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(path))
@@ -160,9 +164,7 @@ class VllmBackend:
         refusals.install()
         await private.fill_state(app, self._engine, self._server_args, tasks, self._adapters)
         self._server = InnerServer(app)
-        self._tokenizer = self._engine.get_tokenizer()
         self._vocabulary = Vocabulary(self._tokenizer)
-        self.chat_format = chat_format_of(self._tokenizer)
         self._longest = int(self._engine.model_config.max_model_len)
         generation = self._engine.model_config.try_get_generation_config()
         self._eos = end_tokens(generation.get("eos_token_id"), self._tokenizer)
@@ -182,6 +184,7 @@ class VllmBackend:
                 "kv_cache_tokens": str(blocks * size),
                 "tasks": ", ".join(sorted(tasks)),
                 **chat_details(self.chat_format),
+                "tool_call_parser": self._server_args.tool_call_parser or "none",
             },
             kind="embedding" if "embed" in tasks and "generate" not in tasks else None,
         )

@@ -41,6 +41,7 @@ RELIED_ON: dict[str, tuple[str, ...]] = {
     "vllm.lora.request": ("LoRARequest",),
     "vllm.platforms": ("current_platform",),
     "vllm.sampling_params": ("RequestOutputKind",),
+    "vllm.tool_parsers": ("ToolParserManager",),
     "vllm.usage.usage_lib": ("UsageContext",),
 }
 """Modules of vLLM, and what is imported from each anywhere in this package."""

@@ -1,4 +1,4 @@
-"""What all formats share: a call as a JSON object, and what becomes of one that is broken."""
+"""What formats share: calls as JSON objects, alone or in a list; what becomes of broken ones."""
 
 from __future__ import annotations
 
@@ -6,23 +6,63 @@ import json
 from collections.abc import Callable, Collection
 
 from llm_serve.chat.answer import Answer
-from llm_serve.chat.source import Reading, Source
+from llm_serve.chat.source import Give, Reading, Source
 
 _ARGUMENTS = ("arguments", "parameters")
 
 
-def given_back(
-    source: Source, answer: Answer, mark: str, read: Callable[[], Reading[bool]]
+def call_or_text(
+    source: Source, answer: Answer, mark: str, read: Callable[[], Reading[bool]], end: str = ""
 ) -> Reading[bool]:
-    """Runs `read`, the reader of one call. Where it finds none, what it read is text, `mark` with
-    it; once the call was begun, it stays one."""
-    begun = answer.calls
+    """Runs `read`, the reader of one call, and returns whether it found a whole one.
+
+    Where it found none, what it read is text, and `mark` before it. A call that was begun stays
+    one: what is left of it, to the mark `end` or to the end of all, goes into its arguments, broken
+    as they are.
+    """
+    calls = answer.calls
     record = source.record()
     whole = yield from read()
     source.forget(record)
-    if not whole and answer.calls == begun:
+    if not whole and answer.calls == calls:
         answer.text(mark + "".join(record))
+    elif not whole and end:
+        yield from source.until((end,), answer.arguments)
+    elif not whole:
+        yield from source.rest(answer.arguments)
     return whole
+
+
+def end_mark(source: Source, answer: Answer, mark: str) -> Reading[None]:
+    """Reads the mark after a call, if it is there."""
+    space = yield from source.space()
+    if not (yield from source.skip(mark, cut=True)):
+        answer.text(space)
+
+
+def call_list(
+    source: Source, answer: Answer, mark: str, names: Collection[str] | None = None
+) -> Reading[bool]:
+    """`[{"name": ..., "arguments": {...}}, ...]` after a mark; False where it is not, or broken."""
+    before, between = mark, "["
+    while True:
+
+        def one(between: str = between) -> Reading[bool]:
+            yield from source.space()
+            if between == "[" and not (yield from source.skip("[")):
+                return False
+            yield from source.space()
+            return (yield from call_object(source, answer, names))
+
+        if not (yield from call_or_text(source, answer, before, one)):
+            return False
+        space = yield from source.space()
+        if (yield from source.skip("]")):
+            return True
+        if not (yield from source.skip(",")):
+            answer.text(space)
+            return False
+        before = between = ","
 
 
 def call_object(
@@ -61,12 +101,10 @@ def call_object(
         elif not (yield from source.value(_drop)):
             return False
         yield from source.space()
-        end = yield from source.peek()
-        if end not in (",", "}"):
-            return False
-        yield from source.take(1)
-        if end == "}":
+        if (yield from source.skip("}")):
             break
+        if not (yield from source.skip(",")):
+            return False
     if name is None:
         return False
     if not begun:
@@ -90,7 +128,7 @@ def _text(source: Source) -> Reading[str | None]:
         return None
 
 
-def _arguments(source: Source, give: Callable[[str], None]) -> Reading[bool]:
+def _arguments(source: Source, give: Give) -> Reading[bool]:
     """An object as it is written. Some models write it into a string, or null for none."""
     first = yield from source.peek()
     if first == "{":

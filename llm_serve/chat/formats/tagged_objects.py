@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llm_serve.chat.answer import Answer
 from llm_serve.chat.formats.base import Functions
-from llm_serve.chat.formats.calls import call_object, given_back
+from llm_serve.chat.formats.calls import call_object, call_or_text, end_mark
 from llm_serve.chat.lark import Lark
 from llm_serve.chat.source import Reading, Source
 
@@ -28,20 +28,12 @@ class TaggedObjects:
             return (yield from call_object(source, answer))
 
         while (yield from source.until((self.begin,), answer.text)) is not None:
-            begun = answer.calls
-            if (yield from given_back(source, answer, self.begin, one)):
-                space = yield from source.space()
-                if not (yield from source.skip(self.end, cut=True)):
-                    answer.text(space)
-            elif answer.calls > begun:
-                yield from source.until((self.end,), answer.arguments)
+            if (yield from call_or_text(source, answer, self.begin, one, self.end)):
+                yield from end_mark(source, answer, self.end)
 
-    def guide(self, lark: Lark, functions: Functions, *, free: bool, parallel: bool) -> str | None:
-        end = lark.literal("\n") + " " + lark.mark(self.end)
+    def guide(self, lark: Lark, functions: Functions, *, free: bool, parallel: bool) -> str:
+        end = lark.literal("\n" + self.end)
         call = lark.either(
-            f"{lark.literal(chr(10))} {lark.call_object(function)} {end}"
-            for function in functions.values()
+            f'"\\n" {lark.call_object(function)} {end}' for function in functions.values()
         )
-        return lark.calls(
-            self.begin, call, between=lark.literal("\n"), free=free, parallel=parallel
-        )
+        return lark.calls(self.begin, call, between="\n", free=free, parallel=parallel)

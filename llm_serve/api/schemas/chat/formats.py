@@ -28,6 +28,7 @@ from llm_serve.sampling import Guide
 from llm_serve.wire import to_json
 
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_ESCAPED = r"\\\g<0>"
 
 
 class TextFormat(Body):
@@ -120,11 +121,11 @@ class Guided(BaseModel):
     guided_choice: Choices | None = Field(None, description="An extension.")
     guided_grammar: Expression | None = Field(None, description="An extension: GBNF or Lark.")
 
-    def guide(self) -> tuple[str, Guide] | None:
-        """The field that says it, and what it says. Raises InvalidRequest where several do."""
+    def guide(self) -> Guide | None:
+        """What they say. Raises InvalidRequest where several say something."""
         found = list(self._guides())
         if len(found) > 1:
-            first, second = found[0][0], found[1][0]
+            first, second = found[0].param, found[1].param
             raise InvalidRequest(
                 f"{second} cannot be combined with {first}; send one of them.", param=second
             )
@@ -137,18 +138,18 @@ class Guided(BaseModel):
         name = None if self.structured_outputs is None else self.structured_outputs.by_engine()
         return None if name is None else f"structured_outputs.{name}"
 
-    def _guides(self) -> Iterator[tuple[str, Guide]]:
+    def _guides(self) -> Iterator[Guide]:
         match self.response_format:
             case JsonFormat():
-                yield "response_format", Guide("json_object")
+                yield Guide("json_object")
             case SchemaFormat(json_schema=schema):
                 text = to_json(schema.schema_).decode()
-                yield "response_format", Guide("json_schema", text)
+                yield Guide("json_schema", text)
         if (outputs := self.structured_outputs) is not None:
             held = (outputs.json_, outputs.regex, outputs.choice, outputs.grammar)
             some = list(_of("structured_outputs.", *held))
             if outputs.json_object:
-                some.append(("structured_outputs.json_object", Guide("json_object")))
+                some.append(Guide("json_object", param="structured_outputs.json_object"))
             if not some and outputs.structural_tag is None:
                 raise InvalidRequest(
                     "structured_outputs needs one of json, regex, choice, grammar and json_object.",
@@ -165,16 +166,17 @@ def _of(
     regex: str | None,
     choice: list[str] | None,
     grammar: str | None,
-) -> Iterator[tuple[str, Guide]]:
+) -> Iterator[Guide]:
     if schema is not None:
-        yield f"{prefix}json", Guide("json_schema", _json_text(schema, f"{prefix}json"))
+        text = _json_text(schema, f"{prefix}json")
+        yield Guide("json_schema", text, param=f"{prefix}json")
     if regex is not None:
-        yield f"{prefix}regex", Guide("regex", regex)
+        yield Guide("regex", regex, param=f"{prefix}regex")
     if choice is not None:
-        texts = (_SPECIAL.sub(r"\\\g<0>", text) for text in choice)
-        yield f"{prefix}choice", Guide("regex", "|".join(f"({text})" for text in texts))
+        text = "|".join(f"({_SPECIAL.sub(_ESCAPED, one)})" for one in choice)
+        yield Guide("regex", text, param=f"{prefix}choice")
     if grammar is not None:
-        yield f"{prefix}grammar", Guide("grammar", grammar)
+        yield Guide("grammar", grammar, param=f"{prefix}grammar")
 
 
 def _json_text(schema: str | dict[str, Any], field: str) -> str:
@@ -185,7 +187,5 @@ def _json_text(schema: str | dict[str, Any], field: str) -> str:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict | bool):
-        raise InvalidRequest(
-            f"{field}: It should be a JSON Schema, or the text of one.", param=field
-        )
+        raise InvalidRequest(f"{field}: It should be a JSON Schema, or its text.", param=field)
     return schema
