@@ -7,6 +7,7 @@ import json
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from deployments.door.door import NotServed
 from deployments.machine.launch import Order, StartFailed
@@ -124,10 +125,10 @@ def _greet(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
 
 def curl_line(url: str, api_key_file: str | None, kind: Kind | None = None) -> str:
     """One line for a shell, for a default model of this kind."""
-    path, fields = "chat/completions", {"messages": [{"role": "user", "content": _QUESTION}]}
+    body: dict[str, Any]
+    path, body = "chat/completions", {"messages": [{"role": "user", "content": _QUESTION}]}
     if kind == "embedding":
-        path, fields = "embeddings", {"input": _QUESTION}
-    body = json.dumps(fields)
+        path, body = "embeddings", {"input": _QUESTION}
     key = ""
     if api_key_file is not None:
         file = shlex.quote(str(Path(api_key_file).expanduser()))
