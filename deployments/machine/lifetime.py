@@ -133,4 +133,6 @@ def curl_line(url: str, api_key_file: str | None, kind: Kind | None = None) -> s
     if api_key_file is not None:
         file = shlex.quote(str(Path(api_key_file).expanduser()))
         key = f" -H \"Authorization: Bearer $(sed -n '/^[^#]/{{p;q;}}' {file})\""
-    return f"curl -s {url}/v1/{path} -H 'Content-Type: application/json'{key} -d '{body}'"
+    return (
+        f"curl -s {url}/v1/{path} -H 'Content-Type: application/json'{key} -d '{json.dumps(body)}'"
+    )

@@ -1,13 +1,18 @@
-"""An engine that is not installed is told of before Ray is started."""
+"""An engine that is not installed is told of before Ray is started; a model that embeds is greeted
+as one."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import typer
 
+from deployments.machine.lifetime import curl_line
 from llm_serve.backends import installed
 from llm_serve.backends.installed import NEEDED, REMEDY, check_installed
 from llm_serve.cli.main import _require_engines
@@ -74,3 +79,17 @@ def test_a_model_that_is_loaded_later_is_warned_of(
         _require_engines(config, Terminal())
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith(f"{'Error' if ends else 'Warning'}: v: vLLM is not installed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "member"),
+    [
+        (None, "/v1/chat/completions", "messages"),
+        ("text", "/v1/chat/completions", "messages"),
+        ("embedding", "/v1/embeddings", "input"),
+    ],
+)
+def test_the_line_to_try_is_for_the_kind_of_model(kind: Any, path: str, member: str) -> None:
+    words = shlex.split(curl_line("http://127.0.0.1:1", None, kind))
+    assert f"http://127.0.0.1:1{path}" in words
+    assert set(json.loads(words[words.index("-d") + 1])) == {member}
