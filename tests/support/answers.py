@@ -11,7 +11,7 @@ from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
 from llm_serve.api.schemas.embeddings import EmbeddingList
 
-ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
+ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped", "small/pools")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
 _WHOLE = {
     "model.load": states.ModelLoad,
