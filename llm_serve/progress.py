@@ -33,5 +33,5 @@ class ModelInfo:
     device: str
     engine_version: str
     details: dict[str, str] = field(default_factory=dict, hash=False)
-    kind: Literal["text", "embedding"] | None = None
+    kind: Literal["text", "embedding", "rerank"] | None = None
     """What it gives, where its files or its engine have told."""

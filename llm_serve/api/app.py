@@ -20,7 +20,12 @@ from llm_serve.api.middleware import AccessControl, RequestIds
 from llm_serve.api.parsing.allowlist import Fields, unknown_model
 from llm_serve.api.parsing.body import read_body
 from llm_serve.api.parsing.by_engine import CHAT, TEXT, parse_for_engine
-from llm_serve.api.parsing.embeddings import EMBEDDINGS, parse_embedding
+from llm_serve.api.parsing.embeddings import (
+    EMBEDDINGS,
+    RERANK,
+    parse_embedding,
+    parse_rerank,
+)
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
 from llm_serve.api.responses import (
     GenerationResponse,
@@ -42,6 +47,7 @@ PARSERS: dict[str, Parse] = {
     CHAT: parse_chat,
     TEXT: parse_completion,
     EMBEDDINGS: parse_embedding,
+    RERANK: parse_rerank,
     **{path: parse_for_engine(path, need) for path, need in ENGINE_ROUTES.items()},
 }
 """What makes a request to a model of a body, by route."""

@@ -24,10 +24,15 @@ _SAMPLING = Capabilities(
 )
 CAPABILITIES: dict[str, Capabilities] = {
     "echo": Capabilities(
-        n=True, seed=True, logprobs=True, tools=True, reasoning=True, embeddings=True
+        n=True, seed=True, logprobs=True, tools=True, reasoning=True, embeddings=True, rerank=True
     ),
     "transformers": replace(
-        _SAMPLING, tools=True, response_format=True, reasoning=True, embeddings=True
+        _SAMPLING,
+        tools=True,
+        response_format=True,
+        reasoning=True,
+        embeddings=True,
+        rerank=True,
     ),
     "vllm": replace(
         _SAMPLING,
@@ -58,11 +63,11 @@ def capabilities_of(model: ModelConfig, kind: Kind | None = None) -> Capabilitie
     told, for a model whose configuration does not say."""
     can = CAPABILITIES[model.backend]
     match model.known_kind or kind:
-        case "embedding":
+        case "embedding" | "rerank" as known:
             return Capabilities(
                 chat=False,
                 completions=False,
-                embeddings=can.embeddings,
+                embeddings=can.embeddings and known == "embedding",
                 rerank=can.rerank,
                 extensions=can.extensions,
                 tokenize=can.tokenize,

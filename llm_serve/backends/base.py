@@ -80,17 +80,28 @@ class Embedded:
     tokens: int
 
 
-class EmbeddingBackend(Backend, Protocol):
-    """A backend whose model gives embeddings; `generate` and `encode_chat` refuse.
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """How well each document answers the query, more being better, and how many tokens there
+    were."""
 
-    `embed` takes texts and token ids, and cuts the vectors to `dimensions`. It raises PromptTooLong
-    for an input that the model cannot take whole, and InvalidRequest; to cancel its task frees the
-    inputs that wait.
+    scores: list[float]
+    tokens: int
+
+
+class EmbeddingBackend(Backend, Protocol):
+    """A backend whose model gives embeddings, or ranks; `generate` and `encode_chat` refuse.
+
+    `embed` takes texts and token ids, and cuts the vectors to `dimensions`; a model that only ranks
+    refuses it. Both raise PromptTooLong for an input that the model cannot take whole, and
+    InvalidRequest; to cancel the task frees the inputs that wait.
     """
 
     async def embed(
         self, inputs: tuple[str | tuple[int, ...], ...], dimensions: int | None
     ) -> Embedded: ...
+
+    async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked: ...
 
 
 class EngineServer(Backend, Protocol):

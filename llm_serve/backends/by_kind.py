@@ -1,4 +1,4 @@
-"""The backend of a transformers' model, which is one of two: the files of the model tell which."""
+"""The backend of a transformers' model: the files of the model tell which of those it is."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class BackendByKind:
 
 
 def _backend(kind: Kind, model: ModelConfig) -> Backend:
-    if kind == "embedding":
+    if kind != "text":
         from llm_serve.backends.transformers.embedding.backend import TransformersEmbedder
 
-        return TransformersEmbedder(model)
+        return TransformersEmbedder(model, ranks=kind == "rerank")
     from llm_serve.backends.transformers.backend import TransformersBackend
 
     return TransformersBackend(model)

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import AsyncGenerator
 from itertools import count
 
-from llm_serve.backends.base import Embedded
+from llm_serve.backends.base import Embedded, Ranked
 from llm_serve.backends.prompts import chat_details
 from llm_serve.chat import ChatFormat
 from llm_serve.config import EchoEngine, ModelConfig
@@ -134,6 +134,13 @@ class EchoBackend:
             return Embedded([_vector(one, dimensions) for one in inputs], sum(counts))
         finally:
             self.running -= 1
+
+    async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked:
+        """By how many of the query's words a document has."""
+        words = set(query.split())
+        await asyncio.sleep(self.engine.first_token_s)
+        scores = [len(words & set(one.split())) / max(len(words), 1) for one in documents]
+        return Ranked(scores, sum(len(_WORDS.findall(one)) for one in (query, *documents)))
 
     async def check_health(self) -> None:
         return

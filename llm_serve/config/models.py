@@ -14,8 +14,9 @@ from llm_serve.config.engines import (
     TransformersEngine,
 )
 
-Kind = Literal["text", "embedding"]
-"""What a model gives: text that goes on, or one vector for each text."""
+Kind = Literal["text", "embedding", "rerank"]
+"""What a model gives: text that goes on, one vector for each text, or how well a text answers
+another."""
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 
 _TEXT_ALONE = ("tensorrt_llm", "echo")
@@ -46,8 +47,8 @@ class ModelConfig(FrozenModel):
     )
     kind: Kind | None = Field(
         None,
-        description="text: chats and texts; embedding: `/v1/embeddings`. null: what the files of "
-        "the model say.",
+        description="text: chats and texts; embedding: `/v1/embeddings` and `/v1/rerank`; rerank: "
+        "`/v1/rerank`. null: what the files of the model say.",
     )
     source: str | None = Field(
         None,
@@ -124,9 +125,9 @@ class ModelConfig(FrozenModel):
         return self.kind or by_backend
 
     @model_validator(mode="after")
-    def _some_backends_have_no_embeddings(self) -> Self:
-        if self.kind == "embedding" and self.backend == "tensorrt_llm":
-            raise ValueError(f"kind: the {self.backend} backend has no embeddings; use another")
+    def _tensorrt_generates(self) -> Self:
+        if self.kind not in (None, "text") and self.backend == "tensorrt_llm":
+            raise ValueError(f"kind: the {self.backend} backend generates text alone; use another")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,5 @@
-"""One request for embeddings: vectors of its inputs, as OpenAI's JSON."""
+"""Requests to models that do not generate: vectors of the inputs, as OpenAI's JSON; documents by
+how well they answer a query, as Jina's and Cohere's."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 import sys
 from array import array
 from base64 import b64encode
-from typing import cast
+from typing import Any, cast
 
 from llm_serve.backends.base import Backend, EmbeddingBackend
 from llm_serve.errors import UnsupportedParameter
@@ -39,6 +40,34 @@ async def embed(backend: Backend, request: GenerationRequest) -> bytes:
     usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
     pieces += [b'],"model":', to_json(request.answers_as), b',"usage":', to_json(usage), b"}"]
     return b"".join(pieces)
+
+
+async def rerank(backend: Backend, request: GenerationRequest) -> bytes:
+    """The whole body, the best document first. Raises ServeError."""
+    if not hasattr(backend, "rank"):
+        raise UnsupportedParameter(
+            f"{request.model} generates text and does not rank; name a model of the kind rerank or "
+            "embedding.",
+            param="model",
+        )
+    query, *documents = cast("tuple[str, ...]", request.prompts)
+    ranked = await cast(EmbeddingBackend, backend).rank(query, tuple(documents))
+    best = sorted(range(len(documents)), key=lambda index: -ranked.scores[index])
+    results: list[dict[str, Any]] = [
+        {"index": index, "relevance_score": ranked.scores[index]}
+        for index in best[: request.echo["top_n"]]
+    ]
+    if request.echo["return_documents"]:
+        for result in results:
+            result["document"] = {"text": documents[result["index"]]}
+    return to_json(
+        {
+            "id": request.id,
+            "model": request.answers_as,
+            "results": results,
+            "usage": {"prompt_tokens": ranked.tokens, "total_tokens": ranked.tokens},
+        }
+    )
 
 
 def numbers(vector: array[float]) -> bytes:

@@ -14,7 +14,7 @@ from typing import cast
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
-from llm_serve.generation.embeddings import embed
+from llm_serve.generation.embeddings import embed, rerank
 from llm_serve.generation.encoding import encode
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
@@ -31,6 +31,7 @@ RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
 the number of its answers."""
 WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
     "embedding": embed,
+    "rerank": rerank,
 }
 """What answers the kinds of requests that generate nothing, with the whole body."""
 

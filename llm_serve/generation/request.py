@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from llm_serve.sampling import Conversation, Sampling
 
-Kind = Literal["chat", "completion", "engine", "embedding", "tokenize", "detokenize"]
+Kind = Literal["chat", "completion", "engine", "embedding", "rerank", "tokenize", "detokenize"]
 Dialect = Literal["chat", "responses", "messages"]
 """In which protocol a chat is answered: OpenAI's chat completions or Responses, Anthropic's
 Messages."""
@@ -33,9 +33,10 @@ class GenerationRequest:
     """One request of one client, which may ask for several answers. It is sent by pickle.
 
     A `completion` has `prompts`, texts or token ids, and so has an `embedding`, with how its
-    `vectors` are wanted; a `chat` has a `conversation`. `tokenize` has either, `detokenize` has
-    token ids; both generate nothing. An `engine` request goes to the engine's own server as it
-    came: it has the `body`, its JSON, which holds `inputs` prompts.
+    `vectors` are wanted; of a `rerank` the first is the query. A `chat` has a `conversation`.
+    `tokenize` has either, `detokenize` has token ids; both generate nothing. An `engine` request
+    goes to the engine's own server as it came: it has the `body`, its JSON, which holds `inputs`
+    prompts.
     """
 
     id: str
@@ -78,8 +79,9 @@ class GenerationRequest:
     def sequences(self) -> int:
         """How many answers the engine generates, `n` to each prompt; for as many the request takes
         places."""
-        if self.kind == "embedding":
-            return -(-len(self.prompts) // INPUTS_A_PLACE)
+        if self.kind in ("embedding", "rerank"):
+            inputs = len(self.prompts) - (self.kind == "rerank")  # the query is no input
+            return -(-inputs // INPUTS_A_PLACE)
         return self.n * (len(self.prompts) or self.inputs)
 
     @property

@@ -46,7 +46,7 @@ def estimate(model: ModelConfig, *, here: bool = False) -> int:
         width = _width(config, model.engine, here=here)
         weights = weights_bytes(folder) * width // _stored(config)
         if isinstance(model.engine, TransformersEngine) and (
-            (model.kind or kind_of(folder)) == "embedding"
+            (model.kind or kind_of(folder)) != "text"
         ):
             return ENGINE_BYTES + weights + _batch(config, model.engine, width)
         return ENGINE_BYTES + weights + _kv_cache(config, model.engine, width)
@@ -91,9 +91,9 @@ def _kv_cache(config: dict[str, Any], engine: Generating, width: int) -> int:
 
 
 def _batch(config: dict[str, Any], engine: TransformersEngine, width: int) -> int:
-    """What one pass of an embedding model makes of its tokens beside the weights: some eight
-    vectors of a layer's width and two of its feed-forward part's, of as many tokens as a batch or
-    one input has."""
+    """What one pass of a model that does not generate makes of its tokens beside the weights: some
+    eight vectors of a layer's width and two of its feed-forward part's, of as many tokens as a
+    batch or one input has."""
     size = int(config.get("hidden_size") or config.get("dim") or config.get("d_model") or 0)
     inner = int(config.get("intermediate_size") or 4 * size)
     longest = min(int(config.get("max_position_embeddings") or 0), _LONGEST_TRIED)

@@ -1,4 +1,5 @@
-"""Whether a model generates text or gives embeddings, as its files say it. Reads no weights."""
+"""Whether a model generates text, gives embeddings or ranks, as its files say it. Reads no
+weights."""
 
 from __future__ import annotations
 
@@ -11,6 +12,10 @@ from llm_serve.models import find
 from llm_serve.models.model_folder import MODULES
 
 _GENERATES = ("ForCausalLM", "LMHeadModel")
+_CLASSIFIES = "ForSequenceClassification"
+"""With one class only, it says how well two texts go together."""
+_RANKER = "CrossEncoder"
+"""What sentence-transformers calls such a model."""
 _ENCODES = ("Model", "ForMaskedLM")
 """Ends of the names of architectures: a model without a head, or with the one that it was trained
 by, is of use for what its layers make of a text."""
@@ -20,10 +25,15 @@ def kind_of(folder: Path) -> Kind:
     """The kind of the model in a folder. What is neither counts as text: its load says why it
     cannot be served."""
     if (folder / MODULES).is_file():
-        return "embedding"
-    names = _read(folder / "config.json").get("architectures")
+        ranks = _read(folder / "config_sentence_transformers.json").get("model_type") == _RANKER
+        return "rerank" if ranks else "embedding"
+    config = _read(folder / "config.json")
+    names = config.get("architectures")
     if not isinstance(names, list) or any(str(name).endswith(_GENERATES) for name in names):
         return "text"
+    labels = config.get("id2label")
+    if any(str(name).endswith(_CLASSIFIES) for name in names) and labels and len(labels) == 1:
+        return "rerank"
     return "embedding" if any(str(name).endswith(_ENCODES) for name in names) else "text"
 
 

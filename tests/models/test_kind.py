@@ -23,6 +23,8 @@ from llm_serve.models.kind import kind_of, with_kinds
         ({"architectures": ["Qwen3Model"]}, "embedding"),
         ({"architectures": ["T5EncoderModel"]}, "embedding"),
         ({"architectures": ["XLMRobertaForMaskedLM"]}, "embedding"),
+        ({"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a"}}, "rerank"),
+        ({"architectures": ["BertForSequenceClassification"]}, "text"),
         ({"architectures": ["LlavaForConditionalGeneration"]}, "text"),
         ({"architectures": None}, "text"),
         ({}, "text"),
@@ -33,6 +35,8 @@ def test_by_the_architecture(tmp_path: Path, config: dict[str, Any], kind: str) 
     assert kind_of(tmp_path) == kind
     (tmp_path / "modules.json").write_text("[]")
     assert kind_of(tmp_path) == "embedding", "as sentence-transformers saves a causal model too"
+    (tmp_path / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}')
+    assert kind_of(tmp_path) == "rerank"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"architectures": "BertModel"}'])

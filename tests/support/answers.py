@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
-from llm_serve.api.schemas.embeddings import EmbeddingList
+from llm_serve.api.schemas.embeddings import EmbeddingList, Reranking
 
 ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped", "small/pools")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
@@ -52,6 +52,8 @@ def kind_of(path: str, body: Any) -> Any:
         return states.ModelList
     if path.endswith("/v1/embeddings") and body.get("model") not in ENGINE_MODELS:
         return EmbeddingList
+    if path.endswith("/v1/rerank") and body.get("model") not in ENGINE_MODELS:
+        return Reranking
     by_engine = body.get("model") in ENGINE_MODELS and name in _BY_ENGINE
     return (_BY_ENGINE if by_engine else _WHOLE).get(name)
 

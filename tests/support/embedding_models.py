@@ -16,9 +16,13 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 __all__ = ["Dense", "LayerNorm", "Normalize", "Pooling"]  # for those who call `save`
 SIZE = 32
@@ -40,26 +44,40 @@ TEXT_ALONE = {"text": {"method": "forward", "method_output_name": "last_hidden_s
 
 
 def tokenizer(longest: int = 128) -> PreTrainedTokenizerFast:
-    """WordPiece, trained on a few words, with `[CLS]` before and `[SEP]` behind."""
+    """WordPiece of those words and of letters, with `[CLS]` before a text and `[SEP]` behind."""
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    pieces.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=200, special_tokens=names, show_progress=False, min_frequency=1
-    )
-    pieces.train_from_iterator([" ".join(WORDS)], trainer)
-    pieces.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    letters = [chr(code) for code in range(ord("!"), ord("~")) if not chr(code).isupper()]
+    pieces = [*names, *letters, *(f"##{letter}" for letter in letters), *sorted(set(WORDS))]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    words = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.decoder = decoders.WordPiece()
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     kinds = ("pad", "unk", "cls", "sep", "mask")
     special = {f"{kind}_token": name for kind, name in zip(kinds, names, strict=True)}
-    return PreTrainedTokenizerFast(tokenizer_object=pieces, model_max_length=longest, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=longest, **special)
 
 
 def base(folder: Path, kind: str = "bert", **fields: Any) -> Path:
     """A model without a head, as transformers saves it."""
+    if kind == "t5":
+        fields |= {"d_model": SIZE, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return _written(folder, AutoModel, kind, fields)
+
+
+def ranker(folder: Path, kind: str = "bert", labels: int = 1, **fields: Any) -> Path:
+    """One that ranks, as transformers saves it."""
+    return _written(
+        folder, AutoModelForSequenceClassification, kind, {"num_labels": labels, **fields}
+    )
+
+
+def _written(folder: Path, auto: Any, kind: str, fields: dict[str, Any]) -> Path:
     words = tokenizer()
     sizes: dict[str, Any] = {
         "vocab_size": len(words),
@@ -70,15 +88,11 @@ def base(folder: Path, kind: str = "bert", **fields: Any) -> Path:
         "max_position_embeddings": 128,
         "pad_token_id": 0,
     }
-    if kind == "t5":
-        sizes |= {"d_model": SIZE, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
     torch.manual_seed(7)
-    config = AutoConfig.for_model(kind, **{**sizes, **fields})
-    model = AutoModel.from_config(config)
+    model = auto.from_config(AutoConfig.for_model(kind, **{**sizes, **fields}))
     with torch.no_grad():
-        for (
-            weight
-        ) in model.parameters():  # transformers' own are so small that all texts look alike
+        # To a model with transformers' own random weights, which are small, all texts look alike.
+        for weight in model.parameters():
             if weight.dim() > 1:
                 weight.mul_(8)
     model.save_pretrained(folder)

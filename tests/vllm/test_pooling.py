@@ -62,4 +62,4 @@ def test_it_says_what_it_can_and_refuses_the_rest(pools: Api) -> None:
     message = refused(pools.post(CHAT, {"messages": user("a")}), UnsupportedParameter, "model")
     assert "/v1/embeddings" in message
     wrong = pools.post("/v1/embeddings", {"input": "a", "dimensions": 7})
-    refused(wrong, InvalidRequest, "dimensions")
+    assert "dimensions" in refused(wrong, InvalidRequest)

@@ -27,26 +27,31 @@ def unknown_model(model_id: str, config: Config) -> str:
     return f"The model {model_id[:200]!r} is not served here. Served: {known}."
 
 
-def model_of(fields: Fields, config: Config, kind: Kind | None = "text") -> ModelConfig:
-    """The model that a request names; `kind` is what it must be, None for any. One whose kind only
-    its files can tell may be of another: its replica refuses then. Raises UnknownModel,
+def model_of(fields: Fields, config: Config, kinds: tuple[Kind, ...] = ("text",)) -> ModelConfig:
+    """The model that a request names, which must be of one of `kinds`. One whose kind only its
+    files can tell may be of another: its replica refuses then. Raises UnknownModel,
     InvalidRequest."""
     name = fields.get("model")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("model: Input should be a valid string.", param="model")
     model = find_model(name, config)
     known = model.known_kind
-    if kind is not None and known is not None and known != kind:
-        others = [m.id for m in config.models[:20] if m.known_kind in (kind, None)]
-        may = f" These may: {', '.join(others)}." if others else ""
-        raise UnsupportedParameter(_WRONG_KIND[kind].format(model.id) + may, param="model")
+    if known is not None and known not in kinds:
+        others = [m.id for m in config.models[:20] if m.known_kind in (*kinds, None)]
+        may = f" These may do it: {', '.join(others)}." if others else ""
+        embeds = "embedding" in kinds
+        raise UnsupportedParameter(
+            f"{model.id} {_DOES[known]}, or name another model"
+            f"{' (one configured with `kind: embedding`)' if embeds else ''}.{may}",
+            param="model",
+        )
     return model
 
 
-_WRONG_KIND: dict[Kind, str] = {
-    "text": "{0} gives embeddings and generates no text; use /v1/embeddings, or name a model that "
-    "generates.",
-    "embedding": "{0} generates text and gives no embeddings; name an embedding model, or "
-    "configure this one with `kind: embedding`.",
+KINDS: tuple[Kind, ...] = ("text", "embedding", "rerank")
+_DOES: dict[Kind, str] = {
+    "text": "generates text and does nothing else; use /v1/chat/completions",
+    "embedding": "gives embeddings and generates no text; use /v1/embeddings",
+    "rerank": "ranks texts and does nothing else; use /v1/rerank",
 }
-"""What is wrong with a model that is not of the kind."""
+"""What a model of a kind does, and by which route."""

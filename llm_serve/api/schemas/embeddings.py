@@ -1,8 +1,9 @@
-"""The body and the answer of `POST /v1/embeddings`, as OpenAI has them."""
+"""The bodies and the answers of `POST /v1/embeddings`, as OpenAI has them, and of `/v1/rerank`, as
+Jina, Cohere and vLLM have them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NotRequired, TypeVar
 
 from pydantic import Discriminator, Field
 
@@ -13,6 +14,7 @@ from llm_serve.api.schemas.values import (
     TEXT,
     TEXTS,
     TOKENS,
+    TOOL,
     Body,
     TokenIds,
     by_first,
@@ -58,6 +60,46 @@ class EmbeddingRequest(Body):
         )
 
 
+class Document(Body):
+    """A document, as Jina writes it."""
+
+    text: _Text
+
+
+AnyDocument = Annotated[
+    Annotated[_Text, TEXT] | Annotated[Document, TOOL],
+    Discriminator(lambda value: (TOOL if isinstance(value, dict) else TEXT).tag),
+]
+
+
+class RerankRequest(Body):
+    """The body of `POST /v1/rerank`."""
+
+    model: str | None = Field(None, description="A model of `/v1/models`; left out: the first.")
+    query: _Text
+    documents: _Inputs[AnyDocument]
+    top_n: int | None = Field(None, ge=1, le=MAX_INPUTS, description="Only the best so many.")
+    return_documents: bool = Field(True, description="Whether the results have the texts.")
+
+    def texts(self) -> tuple[str, ...]:
+        """Of the documents."""
+        return tuple(one if isinstance(one, str) else one.text for one in self.documents)
+
+
+class DocumentText(Closed):
+    """A document that was sent."""
+
+    text: str
+
+
+class RerankResult(Closed):
+    """One document, and how well it answers the query: more is better."""
+
+    index: Count
+    relevance_score: float
+    document: NotRequired[DocumentText]
+
+
 class EmbeddingObject(Closed):
     """The vector of one input: its numbers, or base64 of them."""
 
@@ -79,4 +121,13 @@ class EmbeddingList(Closed):
     object: Literal["list"]
     data: Annotated[list[EmbeddingObject], Field(min_length=1)]
     model: str
+    usage: EmbeddingUsage
+
+
+class Reranking(Closed):
+    """The documents, the best first."""
+
+    id: str
+    model: str
+    results: Annotated[list[RerankResult], Field(min_length=1)]
     usage: EmbeddingUsage

@@ -15,7 +15,12 @@ from llm_serve.api.schemas.answers import (
     EngineChatCompletion,
     EngineCompletion,
 )
-from llm_serve.api.schemas.embeddings import EmbeddingList, EmbeddingRequest
+from llm_serve.api.schemas.embeddings import (
+    EmbeddingList,
+    EmbeddingRequest,
+    Reranking,
+    RerankRequest,
+)
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
     EngineCompletionRequest,
@@ -50,7 +55,6 @@ class Operation:
 
 
 ENGINE_ROUTES = {
-    "/v1/rerank": "rerank",
     "/v1/responses": "responses",
     "/v1/messages": "messages",
     "/v1/messages/count_tokens": "messages",
@@ -75,12 +79,15 @@ def operations(extended: bool) -> tuple[Operation, ...]:
     text: Any = CompletionRequest
     embeddings: Any = EmbeddingRequest
     embeddings_answer: Any = EmbeddingList
+    rerank: Any = RerankRequest
+    rerank_answer: Any = Reranking
     chat_answer: Any = ChatCompletion
     text_answer: Any = Completion
     if extended:
         chat, chat_answer = EngineChatRequest, EngineChatCompletion
         text, text_answer = EngineCompletionRequest, EngineCompletion
         embeddings, embeddings_answer = EngineRequest, EngineAnswer
+        rerank, rerank_answer = EngineRequest, EngineAnswer
     return (
         _read("healthz", "/healthz", "How the server is", Health, (500,)),
         _read("list_models", "/v1/models", "The allowlisted models", ModelList),
@@ -133,6 +140,15 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             (Answer(200, "The vectors", embeddings_answer), _LOADING),
             _GENERATE,
             embeddings,
+        ),
+        Operation(
+            "rerank",
+            "POST",
+            "/v1/rerank",
+            "Documents by how well they answer a query",
+            (Answer(200, "The documents, the best first", rerank_answer), _LOADING),
+            _GENERATE,
+            rerank,
         ),
         *(_by_engine(path) for path in ENGINE_ROUTES),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
-_RUNNERS = {"text": "generate", "embedding": "pooling"}
+_RUNNERS = {"text": "generate", "embedding": "pooling", "rerank": "pooling"}
 """vLLM's word for a model's kind."""
 _DIED = "The engine died while it worked on this request; send it again."
 _QUIET = {

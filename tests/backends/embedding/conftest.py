@@ -20,10 +20,10 @@ async def load() -> AsyncIterator[Load]:
     """Loads the model in a folder, in float32 on the CPU; keywords are of its engine."""
     loaded = []
 
-    async def load(folder: Path, **engine: Any) -> TransformersEmbedder:
+    async def load(folder: Path, kind: str = "embedding", **engine: Any) -> TransformersEmbedder:
         settings = {"dtype": "float32", "device": "cpu", "threads": 1, **engine}
-        config = {"id": "e", "source": str(folder), "kind": "embedding", "engine": settings}
-        backend = TransformersEmbedder(ModelConfig.model_validate(config))
+        config = {"id": "e", "source": str(folder), "kind": kind, "engine": settings}
+        backend = TransformersEmbedder(ModelConfig.model_validate(config), ranks=kind == "rerank")
         await backend.load(lambda progress: None)
         loaded.append(backend)
         return backend

@@ -165,10 +165,13 @@ def pickled(folder: Path) -> None:
         (rewrite("2_Dense/config.json", module_input_name="token_embeddings"), "single tokens"),
         (rewrite("2_Dense/config.json", out_features=17), "could not be loaded"),
         (pickled, "pickled weights in 2_Dense"),
-        (rewrite("sentence_bert_config.json", transformer_task="fill-mask"), "than plain text"),
+        (
+            rewrite("sentence_bert_config.json", transformer_task="fill-mask"),
+            "else than plain text",
+        ),
         (
             rewrite("sentence_bert_config.json", modality_config={"text": {}, "message": {}}),
-            "through a template",
+            "through a chat template",
         ),
         (rewrite("sentence_bert_config.json", processing_kwargs={"text": {}}), "a way of its own"),
         (rewrite("config_sentence_transformers.json", default_prompt_name="q"), "prompt 'q'"),

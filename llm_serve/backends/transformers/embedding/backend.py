@@ -1,15 +1,15 @@
-"""The parts put together as an `EmbeddingBackend`: weights, engine, token ids, vectors."""
+"""The parts put together as an `EmbeddingBackend`: weights, engine, token ids, vectors, scores."""
 
 from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from llm_serve.backends.base import Embedded
+from llm_serve.backends.base import Embedded, Ranked
 from llm_serve.backends.prompts import text_prompt
 from llm_serve.chat import ChatFormat
 from llm_serve.config import ModelConfig, TransformersEngine
@@ -18,7 +18,6 @@ from llm_serve.errors import (
     InternalError,
     InvalidRequest,
     LoadFailed,
-    PromptTooLong,
     UnsupportedParameter,
 )
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -26,24 +25,27 @@ from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 
 if TYPE_CHECKING:
     from llm_serve.backends.transformers.embedding.checkpoint import Checkpoint
-    from llm_serve.backends.transformers.embedding.engine import Engine, Input, Row
+    from llm_serve.backends.transformers.embedding.engine import Engine, Row
+    from llm_serve.backends.transformers.embedding.reading import Reader
 
 _MUCH = 20_000
 """Characters and token ids, or numbers of the answer, above which work leaves the event loop."""
 
 
 class TransformersEmbedder:
-    """The `EmbeddingBackend` of transformers' models; see the protocol."""
+    """The `EmbeddingBackend` of transformers' models, those that only rank among them; see the
+    protocol."""
 
-    def __init__(self, model: ModelConfig) -> None:
+    def __init__(self, model: ModelConfig, *, ranks: bool = False) -> None:
         assert isinstance(model.engine, TransformersEngine)
         self._config = model
+        self._ranks = ranks
         self.chat_format = ChatFormat()
         self._engine_config = model.engine
         self._checkpoint: Checkpoint
         self._engine: Engine
+        self._reader: Reader
         self._size = 0
-        self._prompt_tokens = 0
 
     async def load(self, report: OnProgress) -> ModelInfo:
         # In a thread that ends, so that one thread alone computes; see the backend of text models.
@@ -76,6 +78,7 @@ class TransformersEmbedder:
         from llm_serve.backends.transformers.checkpoint import held_bytes, use_threads
         from llm_serve.backends.transformers.embedding import checkpoint
         from llm_serve.backends.transformers.embedding.engine import Engine
+        from llm_serve.backends.transformers.embedding.reading import Reader
         from llm_serve.models import gpu_memory, precision
 
         held_before = held_bytes()
@@ -84,8 +87,10 @@ class TransformersEmbedder:
         if device.type == "cuda":
             needed = estimate(self._config, here=True)
             gpu_memory.wait_until_free(device, needed, self._config.id)
-        self._checkpoint = checkpoint.load(folder, self._config.id, self._engine_config)
-        self._prompt_tokens = self._count_prompt()
+        self._checkpoint = checkpoint.load(
+            folder, self._config.id, self._engine_config, ranks=self._ranks
+        )
+        self._reader = Reader(self._checkpoint, self._config.id)
         self._engine = Engine(self._checkpoint.encoder, self._engine_config.max_batch_tokens)
         report(LoadProgress("weights", 1.0))
         return held_before
@@ -100,26 +105,36 @@ class TransformersEmbedder:
 
     def _info(self, held_before: int) -> ModelInfo:
         from llm_serve.backends.transformers.checkpoint import held_bytes
+        from llm_serve.backends.transformers.embedding.encoder import Ranker
 
         encoder, model = self._checkpoint.encoder, self._checkpoint.encoder.model
+        if isinstance(encoder, Ranker):
+            details = {"score": encoder.name}
+        else:
+            details = {
+                "dimensions": str(self._size),
+                "pooling": "+".join(encoder.pooling.modes),
+                "normalized": "yes" if encoder.normalized else "no",
+            }
         return ModelInfo(
             context_length=self._checkpoint.longest,
             footprint_bytes=max(int(model.get_memory_footprint()), held_bytes() - held_before),
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(model.device),
             engine_version=version("transformers"),
-            details={
-                "torch": version("torch"),
-                "dimensions": str(self._size),
-                "pooling": "+".join(encoder.pooling.modes),
-                "normalized": "yes" if encoder.normalized else "no",
-            },
-            kind="embedding",
+            details={"torch": version("torch"), **details},
+            kind="rerank" if self._ranks else "embedding",
         )
 
     async def embed(
         self, inputs: tuple[str | tuple[int, ...], ...], dimensions: int | None
     ) -> Embedded:
+        if self._ranks:
+            raise UnsupportedParameter(
+                f"{self._config.id} ranks texts and gives no embeddings; use /v1/rerank, or name "
+                "another model.",
+                param="model",
+            )
         if dimensions is not None and dimensions > self._size:
             raise InvalidRequest(
                 f"dimensions: the vectors of {self._config.id} have {self._size} numbers; ask for "
@@ -127,9 +142,9 @@ class TransformersEmbedder:
                 param="dimensions",
             )
         if sum(map(len, inputs)) > _MUCH:
-            read = await asyncio.to_thread(self._read, inputs)
+            read = await asyncio.to_thread(self._reader.inputs, inputs)
         else:
-            read = self._read(inputs)
+            read = self._reader.inputs(inputs)
         rows = await self._engine.encode(read)
         kept = dimensions or self._size
         if len(rows) * self._size > _MUCH:
@@ -138,56 +153,16 @@ class TransformersEmbedder:
             vectors = self._finish(rows, kept)
         return Embedded(vectors, sum(len(one.token_ids) for one in read))
 
-    def _read(self, inputs: Sequence[str | tuple[int, ...]]) -> list[Input]:
-        """The inputs as token ids. Raises PromptTooLong and InvalidRequest."""
-        from llm_serve.backends.transformers.embedding.engine import Input
-
-        texts = iter(self._encode([one for one in inputs if isinstance(one, str)]))
-        read = [
-            Input(next(texts), self._prompt_tokens) if isinstance(one, str) else Input(one)
-            for one in inputs
-        ]
-        for number, one in enumerate(read):
-            self._check(one.token_ids, f"input[{number}]" if len(read) > 1 else "input")
-        return read
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        found = self._checkpoint
-        prepared = [found.prompt + text for text in texts]
-        if found.lower_case:
-            prepared = [text.lower() for text in prepared]
-        encoded = found.tokenizer(
-            prepared, padding=False, truncation=False, return_attention_mask=False, verbose=False
-        )
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
-
-    def _check(self, ids: Sequence[int], name: str) -> None:
-        longest, last = self._checkpoint.longest, self._checkpoint.vocabulary - 1
-        if len(ids) > longest:
-            raise PromptTooLong(
-                f"{name} has {len(ids)} tokens and {self._config.id} takes {longest} at once; "
-                "split it, or shorten it.",
-                param="input",
-            )
-        if not ids:
-            raise InvalidRequest(f"{name} has no tokens; send a longer text.", param="input")
-        if min(ids) < 0 or max(ids) > last:
-            raise InvalidRequest(
-                f"{name} has token ids that {self._config.id} does not know; its own are from 0 to "
-                f"{last}. Send texts where the ids come from another model's tokenizer.",
-                param="input",
-            )
-
-    def _count_prompt(self) -> int:
-        """Tokens of the prompt, without a special one at its end. Settles the tokenizer as well:
-        from here on no call changes it, so that threads may use it together."""
-        (ids,) = self._encode([""])
-        if not self._checkpoint.prompt:
-            return 0
-        return len(ids) - (ids[-1] in self._checkpoint.tokenizer.all_special_ids)
+    async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked:
+        """By the model's own score of query and document together, or by the cosine of both."""
+        reads = self._reader.pairs if self._ranks else self._reader.query_and_documents
+        if len(documents) * len(query) + sum(map(len, documents)) > _MUCH:
+            read = await asyncio.to_thread(reads, query, documents)
+        else:
+            read = reads(query, documents)
+        rows = await self._engine.encode(read)
+        scores = [float(row[0]) for row in rows] if self._ranks else _cosines(rows)
+        return Ranked(scores, sum(len(one.token_ids) for one in read))
 
     def _finish(self, rows: list[Row], kept: int) -> list[array[float]]:
         """The vectors cut to `kept` numbers, and of unit length again if they were."""
@@ -210,8 +185,8 @@ class TransformersEmbedder:
 
     def _no_text(self) -> UnsupportedParameter:
         return UnsupportedParameter(
-            f"{self._config.id} gives embeddings and generates no text; use /v1/embeddings, or "
-            "name another model.",
+            f"{self._config.id} generates no text; use "
+            f"{'/v1/rerank' if self._ranks else '/v1/embeddings'}, or name another model.",
             param="model",
         )
 
@@ -221,3 +196,12 @@ class TransformersEmbedder:
     async def close(self) -> None:
         if hasattr(self, "_engine"):
             await asyncio.to_thread(self._engine.stop)
+
+
+def _cosines(rows: list[Row]) -> list[float]:
+    """Of the first row and each other one."""
+    import numpy as np
+
+    values = np.stack(rows)
+    values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return [float(score) for score in values[1:] @ values[0]]

@@ -1,5 +1,5 @@
-"""A folder of an embedding model becomes an encoder and its tokenizer, or a sentence that says why
-not.
+"""A folder of an embedding model, or of one that ranks, becomes an encoder and its tokenizer, or a
+sentence that says why not.
 
 The folder is read as sentence-transformers reads it: `modules.json` names its parts. One without
 that file is a plain model of transformers, whose tokens are averaged, or for a causal one the last
@@ -18,6 +18,7 @@ from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoTokenizer,
     PreTrainedModel,
@@ -26,8 +27,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llm_serve.backends.transformers.checkpoint import explained
-from llm_serve.backends.transformers.embedding.encoder import Encoder
-from llm_serve.backends.transformers.embedding.modules import Pooling, read_json, read_stage
+from llm_serve.backends.transformers.embedding.encoder import Encoder, Ranker
+from llm_serve.backends.transformers.embedding.modules import (
+    Pooling,
+    activation_of,
+    read_json,
+    read_stage,
+)
 from llm_serve.config import TransformersEngine
 from llm_serve.errors import LoadFailed
 from llm_serve.models.model_folder import MODULES
@@ -41,7 +47,7 @@ _UNUSED = ("pooler.",)
 class Checkpoint:
     """What a folder holds, ready to run."""
 
-    encoder: Encoder
+    encoder: Encoder | Ranker
     tokenizer: PreTrainedTokenizerBase
     longest: int
     """Tokens of one input at most, special ones included."""
@@ -53,33 +59,43 @@ class Checkpoint:
     """Whether texts are made lower case before all else."""
 
 
-def load(folder: Path, model_id: str, engine: TransformersEngine) -> Checkpoint:
+def load(
+    folder: Path, model_id: str, engine: TransformersEngine, *, ranks: bool = False
+) -> Checkpoint:
     """Reads `folder` and nothing else: no hub, no code from the checkpoint, safetensors only.
-    Raises LoadFailed."""
+    Raises LoadFailed. `ranks`: it is a model that ranks."""
     transformers_logging.disable_progress_bar()
     with explained(model_id):
-        first, pooling, stages = _parts(folder, model_id)
-        own = _transformer_settings(first, model_id)
-        model = _model(first, model_id, engine)
+        first, pooling, stages = _parts(folder, model_id, ranks)
+        own = _transformer_settings(first, model_id, ranks)
+        model = _model(first, model_id, engine, ranks)
         tokenizer = AutoTokenizer.from_pretrained(
             first, local_files_only=True, trust_remote_code=False
         )
-        if pooling is None:
-            causal = _is_causal(model.config)
-            pooling = Pooling(("lasttoken",) if causal else ("mean",))
-        pad_id = tokenizer.pad_token_id
-        encoder = Encoder(model, pooling, stages, 0 if pad_id is None else int(pad_id))
+        pad_id = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+        encoder: Encoder | Ranker
+        prompt = _prompt(folder, model_id)
+        if ranks and prompt:
+            raise LoadFailed(f"{model_id} ranks behind a prompt, which this backend does not do.")
+        if ranks:
+            encoder = Ranker(model, _scoring(folder, model, model_id), pad_id)
+        else:
+            if pooling is None:
+                pooling = Pooling(("lasttoken",) if _is_causal(model.config) else ("mean",))
+            encoder = Encoder(model, pooling, stages, pad_id)
         return Checkpoint(
             encoder=encoder,
             tokenizer=tokenizer,
             longest=_longest(model, tokenizer, own.get("max_seq_length")),
             vocabulary=int(model.get_input_embeddings().num_embeddings),
-            prompt=_prompt(folder, model_id),
+            prompt=prompt,
             lower_case=bool(own.get("do_lower_case")),
         )
 
 
-def _parts(folder: Path, model_id: str) -> tuple[Path, Pooling | None, list[nn.Module]]:
+def _parts(
+    folder: Path, model_id: str, ranks: bool
+) -> tuple[Path, Pooling | None, list[nn.Module]]:
     """The folder of the transformer, what pools, and what comes after that, as `modules.json` has
     it. Without one there is no more than the transformer."""
     if not (folder / MODULES).exists():
@@ -89,8 +105,15 @@ def _parts(folder: Path, model_id: str) -> tuple[Path, Pooling | None, list[nn.M
         (str(one["type"]).rpartition(".")[2], _within(folder, str(one["path"]), model_id))
         for one in listed
     ]
+    names = ", ".join(kind for kind, _ in parts)
+    if ranks:
+        if names == "Transformer":
+            return parts[0][1], None, []
+        raise LoadFailed(
+            f"{model_id} is made of {names or 'nothing'}; of models that rank, this backend serves "
+            "those that are a Transformer alone."
+        )
     if [kind for kind, _ in parts[:2]] != ["Transformer", "Pooling"]:
-        names = ", ".join(kind for kind, _ in parts)
         raise LoadFailed(
             f"{model_id} is made of {names or 'nothing'}; this backend serves models that begin "
             "with Transformer and Pooling."
@@ -107,20 +130,22 @@ def _within(folder: Path, path: str, model_id: str) -> Path:
     return folder / given
 
 
-def _transformer_settings(folder: Path, model_id: str) -> dict[str, Any]:
+def _transformer_settings(folder: Path, model_id: str, ranks: bool) -> dict[str, Any]:
     """`sentence_bert_config.json`. Raises LoadFailed where it asks for what is not done here."""
     own = read_json(folder / "sentence_bert_config.json")
-    task = own.get("transformer_task", "feature-extraction")
+    wanted = "sequence-classification" if ranks else "feature-extraction"
+    made = "logits" if ranks else "last_hidden_state"
     modalities = own.get("modality_config") or {"text": {}}
     text = modalities.get("text") if isinstance(modalities, dict) else None
-    output = (text or {}).get("method_output_name", "last_hidden_state")
-    if task != "feature-extraction" or text is None or output != "last_hidden_state":
+    output = (text or {}).get("method_output_name", made)
+    if own.get("transformer_task", wanted) != wanted or text is None or output != made:
         raise LoadFailed(
-            f"{model_id} embeds something else than plain text; this backend embeds texts."
+            f"{model_id} reads something else than plain text, or makes something else of it than "
+            f"{'scores' if ranks else 'vectors'}; this backend has no use for it."
         )
     if "message" in modalities:
         raise LoadFailed(
-            f"{model_id} embeds chats through a template; this backend embeds plain texts."
+            f"{model_id} reads texts through a chat template; this backend reads them plainly."
         )
     if own.get("processing_kwargs") or own.get("query_expansion"):
         raise LoadFailed(
@@ -130,20 +155,25 @@ def _transformer_settings(folder: Path, model_id: str) -> dict[str, Any]:
     return own
 
 
-def _model(folder: Path, model_id: str, engine: TransformersEngine) -> PreTrainedModel:
+def _model(folder: Path, model_id: str, engine: TransformersEngine, ranks: bool) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.get_text_config() is not config:
         raise LoadFailed(
             f"{model_id} takes more than text (images or sound); this backend embeds texts."
         )
+    if ranks and config.num_labels != 1:
+        raise LoadFailed(
+            f"{model_id} tells {config.num_labels} classes apart; a model that ranks has one."
+        )
     encodes = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING  # T5 without its decoder, for one
-    if config.is_encoder_decoder and not encodes:
+    if config.is_encoder_decoder and (ranks or not encodes):
         raise LoadFailed(
             f"{model_id} is an encoder with a decoder; this backend embeds by one of both."
         )
     config.use_cache = False
     device = pick_device(engine.device)
-    model, info = (AutoModelForTextEncoding if encodes else AutoModel).from_pretrained(
+    auto = AutoModelForTextEncoding if encodes else AutoModel
+    model, info = (AutoModelForSequenceClassification if ranks else auto).from_pretrained(
         folder,
         config=config,
         dtype=pick_dtype(engine.dtype, device),
@@ -153,7 +183,8 @@ def _model(folder: Path, model_id: str, engine: TransformersEngine) -> PreTraine
         trust_remote_code=False,
         output_loading_info=True,
     )
-    missing = [key for key in info["missing_keys"] if not key.startswith(_UNUSED)]
+    unused = () if ranks else _UNUSED
+    missing = [key for key in info["missing_keys"] if not key.startswith(unused)]
     if wrong := len(missing) + len(info["mismatched_keys"]):
         raise LoadFailed(
             f"The weights of {model_id} are incomplete: {wrong} tensors are missing or have "
@@ -161,6 +192,16 @@ def _model(folder: Path, model_id: str, engine: TransformersEngine) -> PreTraine
         )
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def _scoring(folder: Path, model: PreTrainedModel, model_id: str) -> nn.Module:
+    """What makes a score of the number that the model gives; a sigmoid, unless the checkpoint names
+    another function."""
+    own = read_json(folder / "config_sentence_transformers.json").get("activation_fn")
+    former = getattr(model.config, "sentence_transformers", None) or {}
+    name = own or former.get("activation_fn")
+    name = name or getattr(model.config, "sbert_ce_default_activation_function", None)
+    return activation_of(name or "torch.nn.Sigmoid", model_id)
 
 
 def _is_causal(config: Any) -> bool:

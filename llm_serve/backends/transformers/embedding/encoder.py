@@ -1,4 +1,4 @@
-"""From a batch of token ids to a vector of each input."""
+"""From a batch of token ids to a vector of each input, or to a score."""
 
 from __future__ import annotations
 
@@ -12,12 +12,27 @@ from llm_serve.backends.transformers.embedding.engine import Input
 from llm_serve.backends.transformers.embedding.modules import Normalize, Pooling
 
 
-class Encoder:
-    """A model without a head, what pools its last layer, and what comes after that.
+class _Padded:
+    """What a model is given of a batch. The inputs are padded at their ends: so every token has the
+    place that it has alone, and no attention function sees padding."""
 
-    The inputs of a batch are padded at their ends: so every token has the place that it has alone,
-    and no attention function sees padding.
-    """
+    def __init__(self, batch: list[Input], pad_id: int, device: torch.device) -> None:
+        counts = [len(one.token_ids) for one in batch]
+        self.lengths = torch.tensor(counts)
+        shape = (len(batch), max(counts))
+        ids, types = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
+        for row, one in enumerate(batch):
+            ids[row, : counts[row]] = torch.tensor(one.token_ids)
+            if one.types:
+                types[row, : counts[row]] = torch.tensor(one.types)
+        mask = (torch.arange(shape[1]) < self.lengths.unsqueeze(1)).long()
+        self.inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        if any(one.types for one in batch):
+            self.inputs["token_type_ids"] = types.to(device)
+
+
+class Encoder:
+    """A model without a head, what pools its last layer, and what comes after that."""
 
     def __init__(
         self, model: PreTrainedModel, pooling: Pooling, stages: Sequence[nn.Module], pad_id: int
@@ -35,15 +50,32 @@ class Encoder:
     def __call__(self, batch: list[Input]) -> torch.Tensor:
         """`[inputs, size]`, float32, in the host's memory."""
         device = self.model.device
-        counts = [len(one.token_ids) for one in batch]
-        ids = torch.full((len(batch), max(counts)), self._pad_id)
-        for row, one in enumerate(batch):
-            ids[row, : counts[row]] = torch.tensor(one.token_ids)
-        lengths = torch.tensor(counts)
-        mask = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()
-        output = self.model(input_ids=ids.to(device), attention_mask=mask.to(device))
+        padded = _Padded(batch, self._pad_id, device)
+        last = self.model(**padded.inputs).last_hidden_state.float()
         prompts = torch.tensor([one.prompt_tokens for one in batch], device=device)
-        vectors = self.pooling(output.last_hidden_state.float(), lengths.to(device), prompts)
+        vectors = self.pooling(last, padded.lengths.to(device), prompts)
         for stage in self._stages:
             vectors = stage(vectors)
         return vectors.cpu()
+
+
+class Ranker:
+    """A model that gives one number for two texts, and what makes a score of it."""
+
+    normalized = False
+
+    def __init__(self, model: PreTrainedModel, activation: nn.Module, pad_id: int) -> None:
+        self.model = model
+        self._activation = activation
+        self._pad_id = pad_id
+
+    @property
+    def name(self) -> str:
+        """Of the function that makes the score."""
+        return type(self._activation).__name__.lower()
+
+    def __call__(self, batch: list[Input]) -> torch.Tensor:
+        """`[inputs, 1]`, float32, in the host's memory."""
+        padded = _Padded(batch, self._pad_id, self.model.device)
+        scores: torch.Tensor = self._activation(self.model(**padded.inputs).logits.float())
+        return scores.cpu()

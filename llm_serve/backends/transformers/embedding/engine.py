@@ -33,6 +33,8 @@ class Input:
     token_ids: Sequence[int]
     prompt_tokens: int = 0
     """Of them, from the first on, that are the checkpoint's own prompt."""
+    types: Sequence[int] = ()
+    """Of each token, whether it is the first text's or the second's, for a model that is told."""
 
 
 Compute = Callable[[list[Input]], torch.Tensor]

@@ -96,7 +96,7 @@ class Dense(nn.Module):  # type: ignore[misc]
         super().__init__()
         size, out = int(config["in_features"]), int(config["out_features"])
         self.linear = nn.Linear(size, out, bias=bool(config.get("bias", True)))
-        self.activation = _activation(config.get("activation_function"), model_id)
+        self.activation = activation_of(config.get("activation_function"), model_id)
         self.adds = bool(config.get("use_residual", False))
         if self.adds and size != out:
             self.residual = nn.Linear(size, out, bias=False)
@@ -174,7 +174,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
-def _activation(name: str | None, model_id: str) -> nn.Module:
+def activation_of(name: str | None, model_id: str) -> nn.Module:
     """An activation by the path of its class; those of torch alone, for no other code is run."""
     if name is None:
         return nn.Tanh()
