@@ -4,13 +4,15 @@
     ├── InvalidRequest            400  invalid_request
     │   ├── UnknownModel          400  model_not_found
     │   ├── PromptTooLong         400  context_length_exceeded
-    │   └── UnsupportedParameter  400  unsupported_parameter
+    │   ├── UnsupportedParameter  400  unsupported_parameter
+    │   └── NoPreviousResponse    400  previous_response_not_found
     ├── MissingKey                401  missing_api_key
     ├── WrongKey                  403  invalid_api_key
     ├── ForeignOrigin             403  origin_not_allowed
     ├── ForeignHost               403  host_not_allowed
     ├── NoRoute                   404  not_found
     ├── NoModel                   404  model_not_found
+    ├── NoResponse                404  response_not_found
     ├── WrongMethod               405  method_not_allowed
     ├── RequestTimeout            408  request_timeout
     ├── Conflict                  409  not_accepting_requests
@@ -110,6 +112,12 @@ class UnsupportedParameter(InvalidRequest):
     code = "unsupported_parameter"
 
 
+class NoPreviousResponse(InvalidRequest):
+    """The response that a conversation is to go on from is not stored, or not any more."""
+
+    code = "previous_response_not_found"
+
+
 class MissingKey(ServeError):
     """No API key was sent and the server wants one."""
 
@@ -144,6 +152,12 @@ class NoModel(ServeError):
     """The path names a model that is not in the allowlist; a body that does is an UnknownModel."""
 
     status, type, code = 404, "invalid_request_error", "model_not_found"
+
+
+class NoResponse(ServeError):
+    """The path names a response that is not stored, or not any more."""
+
+    status, type, code = 404, "invalid_request_error", "response_not_found"
 
 
 class WrongMethod(ServeError):

@@ -37,6 +37,9 @@ class Conversation:
     tools: Tools | None = None
     template: dict[str, Any] = field(default_factory=dict)
     """More variables of the template, such as `enable_thinking`."""
+    ending: Literal["begun", "continued", "none"] = "begun"
+    """How the prompt ends: with the begin of an answer, within the last message, which the answer
+    goes on from, or with the end of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +139,5 @@ class Delta:
     calls: tuple[CallDelta, ...] = ()
     cached_tokens: int | None = None
     """Tokens of the prompt whose KV cache was there already; None where that is not counted."""
+    stop: str | None = None
+    """The stop string that ended the sequence; it is not part of the text."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from llm_serve.api.response_store import StoredResponse
 from llm_serve.config import Config
 from llm_serve.progress import LoadProgress, ModelInfo
 from llm_serve.residency import effects as fx
@@ -325,3 +326,18 @@ async def test_one_that_never_reported_and_died_takes_no_place(
     await recovered(here)
     world.looking = True
     assert await loads(here, world, "a-2")
+
+
+async def test_a_new_configuration_keeps_what_is_stored_within_its_bound(
+    director: Callable[[], Any],
+) -> None:
+    one = director()
+    stored = StoredResponse("me", b"{}", b"[]")
+    await one.keep("resp_1", stored)
+    await one.configure(config(load_s=1), since=1.0)
+    assert await one.response("me", "resp_1") == b"{}"
+    assert (await one.recall("me", "resp_1", ())).conversation == (b"[]",)
+    smaller = config().model_dump() | {"server": {"response_store_mb": 0}}
+    await one.configure(Config.model_validate(smaller), since=2.0)
+    assert await one.response("me", "resp_1") is None
+    assert not await one.forget("me", "resp_1")

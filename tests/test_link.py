@@ -7,10 +7,12 @@ import logging
 from typing import Any
 
 import pytest
+from ray.exceptions import RayError
 
 from deployments.app.messages import DirectorReply, RoutingView
+from llm_serve.api.response_store import StoredResponse
 from llm_serve.config import Config
-from llm_serve.errors import InternalError
+from llm_serve.errors import InternalError, NotReady
 from llm_serve.residency import effects as fx
 from llm_serve.residency import events as ev
 from llm_serve.status import ServerStatus
@@ -198,4 +200,42 @@ async def test_a_question_that_the_director_forgot_is_asked_again() -> None:
     question = ev.Request("t", "echo/a", "ingress", None)
     assert await asyncio.wait_for(link.ask(question), 5) == FAILED
     assert director.asked == 2
+    _end(link)
+
+
+async def test_stored_responses_are_asked_of_the_next_director() -> None:
+    class Dying(_Director):
+        deaths = 2
+
+        async def on_response(self, owner: str, response_id: str) -> bytes:
+            if self.deaths:
+                self.deaths -= 1
+                raise RayError
+            return f"{owner} {response_id}".encode()
+
+    link = _linked(Dying(version=1))
+    assert await link.response("me", "resp_1") == b"me resp_1"
+    _end(link)
+
+
+async def test_while_no_director_answers_a_response_is_not_stored_and_not_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from deployments.app import director_client
+
+    class Away(_Director):
+        async def on_keep(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+        on_recall = on_keep
+
+    monkeypatch.setattr(director_client, "_ANSWER_S", 0.05)
+    link = _linked(Away(version=1))
+    stored = StoredResponse("", b"{}", b"[]")
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        await link.keep("resp_1", stored)
+    assert "not stored" in caplog.text
+    with pytest.raises(NotReady) as away:
+        await link.recall("", "resp_1", ())
+    assert away.value.retry_after_s == 2
     _end(link)

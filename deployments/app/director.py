@@ -30,6 +30,7 @@ from deployments.app.messages import (
     RoutingView,
 )
 from deployments.app.scheduler_setup import scheduler_for
+from llm_serve.api.response_store import Recalled, ResponseStore, StoredResponse
 from llm_serve.config import Config
 from llm_serve.models.measured import Measurements
 from llm_serve.progress import ModelInfo
@@ -87,6 +88,7 @@ class Director:
         """None until `_run` has made one: files are looked at for that."""
         self._early: list[ev.Event] = []
         """What was said meanwhile."""
+        self._responses = ResponseStore(config.server.response_store_bytes)
         self._view = RoutingView(_NOTHING)
         self._published = time.monotonic()
         self._work = asyncio.get_running_loop().create_task(self._run())
@@ -110,6 +112,7 @@ class Director:
         self._recovered.clear()
         self._infos |= {m.id: m.info for m in self._view.snapshot.models if m.info is not None}
         self._config = config
+        self._responses.limit(config.server.response_store_bytes)
         self._scheduler = None
         for ticket, answer in self._answers.items():
             if not answer.done():
@@ -172,6 +175,19 @@ class Director:
 
     async def shutdown(self) -> None:
         self._handle(ev.Shutdown())
+
+    async def keep(self, response_id: str, stored: StoredResponse) -> None:
+        """Stores a response. Of this and what is stored nothing outlives this director."""
+        self._responses.keep(response_id, stored)
+
+    async def response(self, owner: str, response_id: str) -> bytes | None:
+        return self._responses.response(owner, response_id)
+
+    async def recall(self, owner: str, last: str | None, others: tuple[str, ...]) -> Recalled:
+        return self._responses.recall(owner, last, others)
+
+    async def forget(self, owner: str, response_id: str) -> bool:
+        return self._responses.forget(owner, response_id)
 
     # -- said by the Serve controller and the replicas ---------------------------------------
 

@@ -1,7 +1,8 @@
 """An ingress's side of the director: the newest view, usage reports, questions and answers.
 
-The director is asked about models that are not ready, and about nothing else. While it is away the
-last view stays in force, so that ready models are served; questions wait for the next director.
+The director is asked about models that are not ready and about stored responses, and about nothing
+else. While it is away the last view stays in force, so that ready models are served; questions wait
+for the next director.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from deployments.app.admission import Admission
 from deployments.app.director import Director
 from deployments.app.messages import USAGE_PERIOD_S, Answer, DirectorReply, RoutingView
 from deployments.app.names import director_name
+from llm_serve.api.response_store import Recalled, StoredResponse
 from llm_serve.config import Config
-from llm_serve.errors import InternalError
+from llm_serve.errors import InternalError, NotReady
 from llm_serve.residency import events as ev
 
 log = logging.getLogger("ray.serve")
@@ -147,6 +149,44 @@ class DirectorClient:
             await self._news.wait_for(lambda: self._version > version)
             assert self.view is not None
             return self.view
+
+    # -- stored responses, which are the director's too: see `llm_serve.api.gateway.ResponseShelf`
+
+    async def keep(self, response_id: str, stored: StoredResponse) -> None:
+        try:
+            await self._of_store("keep", response_id, stored)
+        except NotReady:
+            log.warning("a response is not stored: the director does not answer")
+
+    async def response(self, owner: str, response_id: str) -> bytes | None:
+        found: bytes | None = await self._of_store("response", owner, response_id)
+        return found
+
+    async def recall(self, owner: str, last: str | None, others: tuple[str, ...]) -> Recalled:
+        found: Recalled = await self._of_store("recall", owner, last, others)
+        return found
+
+    async def forget(self, owner: str, response_id: str) -> bool:
+        found: bool = await self._of_store("forget", owner, response_id)
+        return found
+
+    async def _of_store(self, method: str, *arguments: Any) -> Any:
+        """What the director's method returns; the next one's, if it dies. Raises NotReady."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_S):
+                while True:
+                    director = self._get()
+                    try:
+                        return await getattr(director, method).remote(*arguments)
+                    except RayError as error:
+                        log.warning("the director did not answer: %s", type(error).__name__)
+                        if self._director is director:
+                            self._director = None
+                    await asyncio.sleep(_RETRY_S)
+        raise NotReady(
+            "The stored responses cannot be reached at the moment; try again in 2 s.",
+            retry_after_s=2,
+        )
 
     def _get(self) -> Any:
         if self._director is None:

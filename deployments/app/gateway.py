@@ -20,7 +20,7 @@ from deployments.app.director_client import DirectorAway, DirectorClient
 from deployments.app.messages import Answer
 from deployments.app.replica import STARTED
 from deployments.ray_patches.by_value import by_value
-from llm_serve.api.gateway import ComeBack, Readmit
+from llm_serve.api.gateway import ComeBack, Readmit, ResponseShelf
 from llm_serve.config import Config
 from llm_serve.errors import Conflict, EngineDied, InternalError, NotReady, QueueFull, ServeError
 from llm_serve.generation.request import GenerationRequest
@@ -51,6 +51,7 @@ class HandleGateway:
             model_id: handle.options(stream=True) for model_id, handle in models.items()
         }
         self._director = director
+        self.responses: ResponseShelf = director
         self._admission = admission
         self._created = created
 

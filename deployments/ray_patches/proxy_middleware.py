@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_serve.api.middleware import RequestIds
-from llm_serve.api.responses import error_response
+from llm_serve.api.responses import error_response, path_of
 from llm_serve.errors import EngineDied
 
 _RAYS_OWN = frozenset(
@@ -62,7 +62,7 @@ class BrokenIngress:
         await self.app(scope, receive, watched_send)
         if scope["type"] == "http" and not begun:
             error = EngineDied("The connection to the ingress broke; send the request again.")
-            await error_response(error)(scope, receive, send)
+            await error_response(error, path=path_of(scope))(scope, receive, send)
 
 
 def middlewares() -> list[Middleware]:

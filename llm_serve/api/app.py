@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,23 +20,32 @@ from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import AccessControl, RequestIds
 from llm_serve.api.parsing.allowlist import Fields, unknown_model
 from llm_serve.api.parsing.body import read_body
-from llm_serve.api.parsing.by_engine import CHAT, TEXT, parse_for_engine
+from llm_serve.api.parsing.by_engine import CHAT, TEXT
 from llm_serve.api.parsing.embeddings import (
     EMBEDDINGS,
     RERANK,
     parse_embedding,
     parse_rerank,
 )
+from llm_serve.api.parsing.messages.parse import COUNT, MESSAGES, parse_count, parse_messages
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
+from llm_serve.api.parsing.tokens import (
+    DETOKENIZE,
+    TOKENIZE,
+    parse_detokenize,
+    parse_tokenize,
+)
 from llm_serve.api.responses import (
     GenerationResponse,
     error_response,
     json_response,
     loading_response,
+    path_of,
 )
 from llm_serve.api.schemas.openapi import document
-from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
+from llm_serve.api.schemas.operations import operations
 from llm_serve.api.status_stream import EventStream
+from llm_serve.api.stored_responses import ResponseRoutes
 from llm_serve.backends import CAPABILITIES
 from llm_serve.config import Config, ModelConfig
 from llm_serve.errors import NoModel, NoRoute, RequestTimeout, ServeError, WrongMethod
@@ -48,9 +58,17 @@ PARSERS: dict[str, Parse] = {
     TEXT: parse_completion,
     EMBEDDINGS: parse_embedding,
     RERANK: parse_rerank,
-    **{path: parse_for_engine(path, need) for path, need in ENGINE_ROUTES.items()},
+    MESSAGES: parse_messages,
+    COUNT: parse_count,
+    TOKENIZE: parse_tokenize,
+    DETOKENIZE: parse_detokenize,
 }
 """What makes a request to a model of a body, by route."""
+_OF_BETAS: dict[Parse, Parse] = {
+    parse_messages: partial(parse_messages, beta=True),
+    parse_count: partial(parse_count, beta=True),
+}
+"""For clients with the header `anthropic-beta`."""
 
 
 def create_app(
@@ -105,12 +123,14 @@ def create_app(
             body = await read_body(request, config.server)
             fields = read_object(body)
             await asyncio.sleep(0)  # others' turn
-            generation = parse(fields, config)
+            parser = _OF_BETAS.get(parse, parse) if "anthropic-beta" in request.headers else parse
+            generation = parser(fields, config)
             hold = hold_for(request.headers, config.cold_start)
             return GenerationResponse(gateway, generation, hold, config.server.inference_timeout_s)
 
         return endpoint
 
+    responses = ResponseRoutes(config, gateway, bool(keys))
     endpoints: dict[str, Endpoint] = {
         "/healthz": healthz,
         "/v1/models": models,
@@ -119,6 +139,8 @@ def create_app(
         "/v1/models/{model_id}/unload": unload,
         "/v1/events": events,
         "/openapi.json": openapi,
+        "/v1/responses": responses.create,
+        "/v1/responses/{response_id}": responses.stored,
         **{path: generate(parse) for path, parse in PARSERS.items()},
     }
     # CORS lies between, so that a browser may read the refusals, and a preflight needs no key.
@@ -136,19 +158,18 @@ def create_app(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(config.server.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
         middleware.insert(1, cors)
+    methods: dict[str, list[str]] = {}
+    for operation in operations(extended):
+        methods.setdefault(operation.path, []).append(operation.method)
     app = Starlette(
         routes=[
-            Route(
-                operation.path.replace("{model_id}", "{model_id:path}"),
-                endpoints[operation.path],
-                methods=[operation.method],
-            )
-            for operation in operations(extended)
+            Route(path.replace("{model_id}", "{model_id:path}"), endpoints[path], methods=of_path)
+            for path, of_path in methods.items()
         ],
         middleware=middleware,
         exception_handlers={ServeError: _serve_error, HTTPException: _http_error},
@@ -161,7 +182,7 @@ async def _serve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServeError)
     # What is left of a body that came too slowly is not waited for.
     headers = {"connection": "close"} if isinstance(error, RequestTimeout) else None
-    return error_response(error, headers)
+    return error_response(error, headers, path_of(request.scope))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -172,6 +193,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         allowed = (error.headers or {}).get("Allow", "")
         return error_response(
             WrongMethod(f"{path} does not take {request.method}; it takes {allowed}."),
-            headers={"allow": allowed},
+            {"allow": allowed},
+            path_of(request.scope),
         )
-    return error_response(NoRoute(f"There is no {path}. /openapi.json lists every route."))
+    error = NoRoute(f"There is no {path}. /openapi.json lists every route.")
+    return error_response(error, path=path_of(request.scope))

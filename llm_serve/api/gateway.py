@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from llm_serve.api.response_store import Recalled, StoredResponse
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.status import Loading, ServerStatus
 
@@ -20,6 +21,22 @@ class ComeBack(Exception):
 
 class Readmit(Exception):
     """The model began to leave before the request started: it asks for admission again."""
+
+
+class ResponseShelf(Protocol):
+    """Where responses are stored, for all ingresses. See `llm_serve.api.response_store`.
+
+    `keep` returns once it is done, or cannot be done: it raises nothing. The others raise NotReady
+    where nobody answers.
+    """
+
+    async def keep(self, response_id: str, stored: StoredResponse) -> None: ...
+
+    async def response(self, owner: str, response_id: str) -> bytes | None: ...
+
+    async def recall(self, owner: str, last: str | None, others: tuple[str, ...]) -> Recalled: ...
+
+    async def forget(self, owner: str, response_id: str) -> bool: ...
 
 
 class Gateway(Protocol):
@@ -39,6 +56,9 @@ class Gateway(Protocol):
 
     `load` asks for a model as an operator and returns where that stands; `unload` asks it to leave.
     """
+
+    @property
+    def responses(self) -> ResponseShelf: ...
 
     def status(self) -> ServerStatus: ...
 

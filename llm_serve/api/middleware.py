@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm_serve.api.responses import error_response, internal_error
+from llm_serve.api.responses import error_response, internal_error, path_of
 from llm_serve.errors import ForeignHost, ForeignOrigin, MissingKey, ServeError, WrongKey
 from llm_serve.wire import REQUEST_ID
 
@@ -75,6 +75,7 @@ class AccessControl:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        path = path_of(scope)
         started = False
 
         async def watched_send(message: Message) -> None:
@@ -84,17 +85,16 @@ class AccessControl:
 
         try:
             self._check_host(headers)
-            if scope["method"] == "POST":
+            if scope["method"] in ("POST", "DELETE"):
                 self._check_origin(headers)
-            # Under a route prefix, ASGI's path begins with it.
-            self._check_key(scope["path"].removeprefix(scope.get("root_path", "")), headers)
+            self._check_key(path, headers)
             await self.app(scope, receive, watched_send)
         except ServeError as error:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, path=path)(scope, receive, send)
         except Exception:
             if started:
                 raise
-            await error_response(internal_error(scope))(scope, receive, send)
+            await error_response(internal_error(scope), path=path)(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         """Raises ForeignHost. A web page may bind its own name to 127.0.0.1, and is then of this
@@ -124,14 +124,23 @@ class AccessControl:
         """Raises MissingKey or WrongKey. Every key is compared, in constant time."""
         if not self.keys or path in _OPEN:
             return
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if not key:  # Anthropic's clients
-            scheme, key = "bearer", headers.get("x-api-key", "")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise MissingKey("Send an API key as the header Authorization: Bearer KEY.")
-        sent = key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
+        sent = sent_key(headers)
+        if sent is None:
+            raise MissingKey(
+                "Send an API key as the header Authorization: Bearer KEY, or as x-api-key: KEY."
+            )
         if not any([hmac.compare_digest(sent, known) for known in self.keys]):  # noqa: C419
             raise WrongKey("This API key is not accepted here.")
+
+
+def sent_key(headers: Headers) -> bytes | None:
+    """The API key that a request has, None where it has none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if not key:  # Anthropic's clients
+        scheme, key = "bearer", headers.get("x-api-key", "")
+    if scheme.lower() != "bearer" or not key.strip():
+        return None
+    return key.strip().encode("latin-1")  # the bytes that came, which ASGI reads as Latin-1
 
 
 def _name(host: str) -> str:

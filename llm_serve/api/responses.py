@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing, nullcontext
 from typing import Any
 
@@ -14,12 +14,17 @@ from starlette.types import Receive, Scope, Send
 
 from llm_serve.api.gateway import ComeBack, Gateway, Readmit
 from llm_serve.api.hold_policy import Hold
+from llm_serve.api.last_event import LastEvent
 from llm_serve.errors import InferenceTimeout, InternalError, ServeError
 from llm_serve.generation.request import GenerationRequest
+from llm_serve.generation.responses import failed_midway
 from llm_serve.status import Loading
 from llm_serve.wire import error_body, error_frame, to_json
 
 log = logging.getLogger("llm_serve.api")
+Keep = Callable[[bytes, bool], Awaitable[None]]
+"""Stores an answer before its end is sent: the JSON of the body, or, with True, of the last event
+of a stream. It raises nothing."""
 
 
 def json_response(
@@ -28,18 +33,26 @@ def json_response(
     return Response(to_json(value), status, headers, media_type="application/json")
 
 
-def error_response(error: ServeError, headers: Mapping[str, str] | None = None) -> Response:
-    """The error as JSON, with Retry-After where the error knows it."""
+def error_response(
+    error: ServeError, headers: Mapping[str, str] | None = None, path: str = ""
+) -> Response:
+    """The error as JSON, with Retry-After where the error knows it; `path` is the request's."""
     merged = dict(headers or {})
     if error.retry_after_s is not None:
         merged["retry-after"] = str(error.retry_after_s)
-    return json_response(error_body(error), error.status, merged)
+    return json_response(error_body(error, path), error.status, merged)
 
 
 def loading_response(loading: Loading, headers: Mapping[str, str] | None = None) -> Response:
     """The guide's 202."""
     merged = {**(headers or {}), "retry-after": str(loading.retry_after_s)}
     return json_response(loading.body(), 202, merged)
+
+
+def path_of(scope: Scope) -> str:
+    """The route that is asked; under a route prefix, ASGI's path begins with that."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def internal_error(scope: Scope) -> InternalError:
@@ -57,14 +70,22 @@ class GenerationResponse(Response):
     """
 
     def __init__(
-        self, gateway: Gateway, request: GenerationRequest, hold: Hold, timeout_s: float
+        self,
+        gateway: Gateway,
+        request: GenerationRequest,
+        hold: Hold,
+        timeout_s: float,
+        keep: Keep | None = None,
     ) -> None:
         self.gateway = gateway
         self.request = request
         self.hold = hold
         self.timeout_s = timeout_s
+        self.keep = keep
         self.background = None
         self._begun = False
+        self._events = 0
+        """Events of the answer that were sent."""
         self._more = {} if hold.applied is None else {"preference-applied": hold.applied}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,17 +138,28 @@ class GenerationResponse(Response):
 
     async def _generate(self, send: Send) -> Response | None:
         clock = asyncio.timeout(self.timeout_s)
+        last = None if self.keep is None else LastEvent()
+        body = b""
         try:
             async with clock, aclosing(self.gateway.generate(self.request)) as messages:
                 if not self.request.stream:
                     body = b"".join([message async for message in messages])
-                    return Response(body, 200, self._more, media_type="application/json")
-                async for message in messages:
-                    await self._send(send, message)
+                else:
+                    async for message in messages:
+                        sent = message if last is None else last.feed(message)
+                        if sent:
+                            await self._send(send, sent)
         except TimeoutError:
             if clock.expired():
                 raise self._timed_out() from None
             raise
+        if not self.request.stream:
+            if self.keep is not None:
+                await self.keep(body, False)
+            return Response(body, 200, self._more, media_type="application/json")
+        if last is not None and self.keep is not None and (event := last.data()) is not None:
+            await self.keep(event, True)
+            await self._send(send, last.rest())
         return None
 
     async def _send(self, send: Send, message: bytes) -> None:
@@ -135,11 +167,16 @@ class GenerationResponse(Response):
             self._begun = True
             await start_stream(send, self._more)
         await send_body(send, message)
+        if self.request.dialect == "responses" and not message.startswith(b": "):
+            self._events += message.count(b"\n\n")
 
     async def _fail(self, error: ServeError, send: Send) -> Response | None:
         if not self._begun:
-            return error_response(error, self._more)
-        await send_body(send, error_frame(error, self.request.path))
+            return error_response(error, self._more, self.request.path)
+        if self.request.dialect == "responses":
+            await send_body(send, failed_midway(self.request, error, self._events))
+        else:
+            await send_body(send, error_frame(error, self.request.path))
         return None
 
     def _timed_out(self) -> InferenceTimeout:

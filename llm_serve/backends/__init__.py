@@ -21,16 +21,28 @@ _SAMPLING = Capabilities(
     top_logprobs=True,
     top_k=True,
     min_p=True,
+    messages=True,
+    tokenize=True,
 )
 CAPABILITIES: dict[str, Capabilities] = {
     "echo": Capabilities(
-        n=True, seed=True, logprobs=True, tools=True, reasoning=True, embeddings=True, rerank=True
+        n=True,
+        seed=True,
+        logprobs=True,
+        tools=True,
+        reasoning=True,
+        responses=True,
+        messages=True,
+        embeddings=True,
+        rerank=True,
+        tokenize=True,
     ),
     "transformers": replace(
         _SAMPLING,
         tools=True,
         response_format=True,
         reasoning=True,
+        responses=True,
         embeddings=True,
         rerank=True,
     ),
@@ -45,11 +57,11 @@ CAPABILITIES: dict[str, Capabilities] = {
         embeddings=True,
         rerank=True,
         responses=True,
-        messages=True,
-        tokenize=True,
         adapters=True,
     ),
-    "tensorrt_llm": replace(_SAMPLING, tools=True, response_format=True, reasoning=True),
+    "tensorrt_llm": replace(
+        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+    ),
 }
 """What each backend can do; known without importing it, so that requests are refused early."""
 UNTRIED: dict[str, str] = {

@@ -6,7 +6,7 @@ Nothing here imports an engine. A backend serves one model for the life of its p
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,6 +102,24 @@ class EmbeddingBackend(Backend, Protocol):
     ) -> Embedded: ...
 
     async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked: ...
+
+
+class Tokens(Protocol):
+    """What a tokenizer shows; see `llm_serve.backends.tokens`."""
+
+    context_length: int
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]: ...
+
+    def names(self, token_ids: Sequence[int]) -> list[str]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+
+class TokenBackend(Backend, Protocol):
+    """A backend whose tokens may be seen, once it is loaded."""
+
+    tokens: Tokens
 
 
 class EngineServer(Backend, Protocol):

@@ -68,10 +68,10 @@ def _settled(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """What a piece of text let through, and whether a stop string was completed."""
+    """What a piece of text let through, and the stop string that it completed."""
 
     text: str
-    stopped: bool
+    stop: str | None = None
 
 
 class StopMatcher:
@@ -87,16 +87,16 @@ class StopMatcher:
 
     def push(self, piece: str) -> Matched:
         if not self._stops:
-            return Matched(piece, False)
+            return Matched(piece)
         text = self._held + piece
-        hits = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        hits = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if hits:
-            _, start = min(hits)
+            _, start, stop = min(hits)
             self._held = ""
-            return Matched(text[:start], True)
+            return Matched(text[:start], stop)
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
-        return Matched(text[: len(text) - keep], False)
+        return Matched(text[: len(text) - keep])
 
     def flush(self) -> str:
         """The held text, once nothing can follow it."""

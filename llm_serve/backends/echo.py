@@ -12,7 +12,7 @@ import math
 import os
 import re
 from array import array
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
 from llm_serve.backends.base import Embedded, Ranked
@@ -42,6 +42,7 @@ class EchoBackend:
         self.running = 0
         self._ids: dict[str, int] = {}
         self._words: list[str] = []
+        self.tokens = _Words(self)
 
     async def load(self, report: OnProgress) -> ModelInfo:
         for step in range(_STEPS):
@@ -86,7 +87,7 @@ class EchoBackend:
                 f"{engine.context_length}; shorten the prompt."
             )
         limit = min(sampling.max_tokens or self.default_max_tokens, room)
-        words = [self._word(i) for i in prompt.token_ids] or [" "]
+        words = [self.word(i) for i in prompt.token_ids] or [" "]
         self.running += 1
         try:
             await asyncio.sleep(engine.first_token_s)
@@ -101,12 +102,13 @@ class EchoBackend:
                 word = words[i % len(words)]
                 finish = _finish(i, len(words), limit, sampling.ignore_eos)
                 sent += word
-                if (cut := _stop_at(sent, sampling.stop)) is not None:
+                cut, stop = _stop_at(sent, sampling.stop)
+                if stop is not None:
                     word, finish = word[: max(0, len(word) - (len(sent) - cut))], "stop"
                 logprobs = (
                     () if sampling.logprobs is None else (TokenLogprob(word, word.encode(), 0.0),)
                 )
-                yield Delta(word, 1, finish, logprobs)
+                yield Delta(word, 1, finish, logprobs, stop=stop)
                 if finish:
                     return
         finally:
@@ -148,7 +150,7 @@ class EchoBackend:
     async def close(self) -> None:
         return
 
-    def _word(self, token_id: int) -> str:
+    def word(self, token_id: int) -> str:
         return self._words[token_id] if token_id < len(self._words) else f"<{token_id}> "
 
 
@@ -158,13 +160,31 @@ def _vector(text: str | tuple[int, ...], dimensions: int | None) -> array[float]
     return array("f", (value / math.hypot(*values) for value in values))
 
 
+class _Words:
+    """The tokens that there were so far, as `Tokens` shows them."""
+
+    def __init__(self, backend: EchoBackend) -> None:
+        self._backend = backend
+        self.context_length = backend.engine.context_length
+
+    def encode(self, text: str, special: bool) -> tuple[int, ...]:
+        return self._backend.encode_text(text).token_ids
+
+    def names(self, token_ids: Sequence[int]) -> list[str]:
+        return [self._backend.word(i) for i in token_ids]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(self.names(token_ids))
+
+
 def _finish(i: int, words: int, limit: int, ignore_eos: bool) -> FinishReason | None:
     if i + 1 == words and not ignore_eos:
         return "stop"
     return "length" if i + 1 >= limit else None
 
 
-def _stop_at(text: str, stop: tuple[str, ...]) -> int | None:
-    """Where the first stop string begins; one that spans words has leaked by then."""
-    found = [at for s in stop if (at := text.find(s)) >= 0]
-    return min(found) if found else None
+def _stop_at(text: str, stops: tuple[str, ...]) -> tuple[int, str | None]:
+    """Where the first stop string begins, and which it is; one that spans words has leaked by
+    then."""
+    found = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found, default=(0, None))

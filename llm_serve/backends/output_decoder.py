@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Tokens
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llm_serve.backends.detokenize import Detokenizer, StopMatcher
@@ -38,10 +39,10 @@ class Vocabulary:
         self._byte_level = "ByteLevel" in repr(decoder)
         self._added = frozenset(tokenizer.get_added_vocab().values())
 
-    def decode(self, token_ids: Tokens[int]) -> str:
-        if self._fast is not None:
-            return str(self._fast.decode(token_ids, skip_special_tokens=True))
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+    def decode(self, token_ids: Tokens[int], *, special_tokens: bool = False) -> str:
+        """The text of tokens; special ones have none, unless they are asked for."""
+        decoder = self._tokenizer if self._fast is None else self._fast
+        return str(decoder.decode(token_ids, skip_special_tokens=not special_tokens))
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for, also where they are a piece of a character."""
@@ -84,13 +85,19 @@ class OutputDecoder:
         self._with_logprobs = sampling.logprobs is not None
         self._raw_logprobs = logprobs
         self._eos = frozenset() if sampling.ignore_eos else frozenset(eos_token_ids)
-        self._detokenizer = Detokenizer(vocabulary.decode)
+        # Those that end a sequence have no text, also where special tokens have.
+        self._silent = frozenset(eos_token_ids if sampling.special_tokens else ())
+        self._detokenizer = Detokenizer(
+            partial(vocabulary.decode, special_tokens=True)
+            if sampling.special_tokens
+            else vocabulary.decode
+        )
         self._stops = StopMatcher(sampling.stop)
         self._seen = 0  # tokens
         self._decoded = 0  # characters, held or sent
         self._sent = 0  # characters
         self._logprobs: list[tuple[int, TokenLogprob]] = []  # held, with where the text starts
-        self._cut = False  # by a stop string: what is held after it is never sent
+        self._stop: str | None = None  # that cut it: what is held after it is never sent
         self.finish_reason: FinishReason | None = None
 
     def extend(
@@ -113,19 +120,22 @@ class OutputDecoder:
             return None
         text = "".join(pieces)
         self._sent += len(text)
-        return Delta(text, self._seen - before, self.finish_reason, self._release_logprobs())
+        logprobs = self._release_logprobs()
+        return Delta(text, self._seen - before, self.finish_reason, logprobs, stop=self._stop)
 
     def _push(self, token: int) -> str:
         self._note_logprob(token)
         self._seen += 1
+        if token in self._silent:
+            return ""
         return self._match(self._detokenizer.push(token))
 
     def _match(self, text: str) -> str:
         self._decoded += len(text)
         matched = self._stops.push(text)
-        if matched.stopped:
+        if matched.stop is not None:
             self.finish_reason = "stop"
-            self._cut = True
+            self._stop = matched.stop
         return matched.text
 
     def _finish(self, reason: FinishReason) -> str:
@@ -144,7 +154,7 @@ class OutputDecoder:
 
     def _release_logprobs(self) -> tuple[TokenLogprob, ...]:
         """Those of tokens whose text was sent, so that they tell no more than the text does."""
-        if self.finish_reason is not None and not self._cut:
+        if self.finish_reason is not None and self._stop is None:
             released, self._logprobs = self._logprobs, []
         else:
             released = [entry for entry in self._logprobs if entry[0] < self._sent]

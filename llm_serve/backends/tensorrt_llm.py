@@ -12,7 +12,6 @@ import inspect
 import json
 import logging
 import os
-import secrets
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from llm_serve.backends.prompts import (
     room_for,
     text_prompt,
 )
+from llm_serve.backends.tensorrt_params import parameters, raw_logprob
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TensorrtEngine
 from llm_serve.errors import (
     EngineDied,
@@ -51,7 +52,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("temperature", "top_p", "top_k", "min_p", "seed", "logprobs"),
         *("presence_penalty", "frequency_penalty", "embedding_bias", "guided_decoding"),
     ),
-    "GuidedDecodingParams": ("json", "json_object"),
+    "GuidedDecodingParams": ("json", "json_object", "regex", "grammar"),
     "RequestOutput": ("outputs", "finished", "abort", "__anext__"),
     "CompletionOutput": ("token_ids", "logprobs", "finish_reason"),
     "Logprob": ("logprob", "rank"),
@@ -142,6 +143,7 @@ class TensorrtBackend:
         self._longest = min(longest, int(self._section.get("max_seq_len") or longest))
         self._ids = int(text.get("vocab_size", len(self._tokenizer)))
         self._vocabulary = Vocabulary(self._tokenizer)
+        self.tokens = ModelTokens(self._tokenizer, self._longest)
         self.chat_format = chat_format_of(self._tokenizer, grammars=False)
         generation = folder / "generation_config.json"
         settings = json.loads(generation.read_text()) if generation.is_file() else {}
@@ -172,7 +174,9 @@ class TensorrtBackend:
         result: Any = None
         finished = False
         try:
-            params = self._params(sampling, room)
+            params = parameters(
+                imported(self._config.id), sampling, room=room, eos=self._eos, vocabulary=self._ids
+            )
             try:
                 result = self._llm.generate_async(
                     inputs=list(prompt.token_ids), sampling_params=params, streaming=True
@@ -186,7 +190,7 @@ class TensorrtBackend:
                 if sampling.logprobs is not None:
                     new = slice(len(logprobs), len(tokens))
                     pairs = zip(tokens[new], sequence.logprobs[new], strict=True)
-                    logprobs.extend(_raw(t, entry, sampling.logprobs) for t, entry in pairs)
+                    logprobs.extend(raw_logprob(t, entry, sampling.logprobs) for t, entry in pairs)
                 ended = sequence.finish_reason == "stop" if finished else None
                 delta = decoder.extend(tokens, finished=finished, ended=ended)
                 if delta is not None:
@@ -206,36 +210,6 @@ class TensorrtBackend:
         finally:
             if result is not None and not finished:
                 result.abort()
-
-    def _params(self, sampling: Sampling, room: int) -> Any:
-        """TensorRT-LLM's sampling parameters, one by one. None takes the runtime's default, which
-        is greedy decoding where top_k and top_p are both None, and the seed 0."""
-        package = imported(self._config.id)
-        greedy = sampling.temperature == 0
-        guide = None
-        if sampling.guide is not None:
-            guide = package.llmapi.GuidedDecodingParams(
-                json=sampling.guide.text or None, json_object=sampling.guide.kind == "json_object"
-            )
-        return package.SamplingParams(
-            end_id=self._eos[0] if self._eos else -1,
-            pad_id=self._eos[0] if self._eos else 0,
-            stop_token_ids=list(self._eos[1:]) or None,
-            max_tokens=room,
-            ignore_eos=sampling.ignore_eos,
-            detokenize=False,
-            temperature=None if greedy else sampling.temperature,
-            top_k=1 if greedy else sampling.top_k,
-            top_p=None if greedy else sampling.top_p,
-            min_p=None if greedy else sampling.min_p or None,
-            seed=secrets.randbits(63) if sampling.seed is None else sampling.seed % 2**64,
-            presence_penalty=sampling.presence_penalty or None,
-            frequency_penalty=sampling.frequency_penalty or None,
-            embedding_bias=_bias(sampling, self._ids),
-            # 0 asks for none; the sampled token's own is there from 1 on.
-            logprobs=None if sampling.logprobs is None else max(1, sampling.logprobs),
-            guided_decoding=guide,
-        )
 
     async def check_health(self) -> None:
         if self._failed:
@@ -306,26 +280,6 @@ def held_bytes() -> int:
     devices = range(torch.cuda.device_count())
     pairs = [torch.cuda.mem_get_info(device) for device in devices]
     return int(sum(total - free for free, total in pairs))
-
-
-def _bias(sampling: Sampling, ids: int) -> Any:
-    """The logit bias as TensorRT-LLM takes it: float32 of shape [vocabulary]."""
-    if not sampling.logit_bias:
-        return None
-    import torch
-
-    bias = torch.zeros(ids, dtype=torch.float32)
-    for token, value in sampling.logit_bias:
-        bias[token] = value
-    return bias
-
-
-def _raw(token: int, entry: Any, wanted: int) -> RawLogprob:
-    """The sampled token's, then the likeliest: a dictionary by token, or a bare number."""
-    if not isinstance(entry, Mapping):
-        return float(entry), [], []
-    ranked = sorted(entry.items(), key=lambda pair: -pair[1].logprob)[:wanted]
-    return entry[token].logprob, [i for i, _ in ranked], [one.logprob for _, one in ranked]
 
 
 def _reason(error: Exception) -> str:

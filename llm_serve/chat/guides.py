@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_serve.chat.arguments import arguments_schema
 from llm_serve.chat.formats import CallFormat, Functions
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.arguments import arguments_schema
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.reasoning import ReasoningMarks
 from llm_serve.errors import InvalidRequest
 from llm_serve.sampling import Guide
 
+_IN_LARK = re.compile(r"\\.|[/\n]", re.DOTALL)
+"""What is escaped in a regular expression, or has to be within the slashes of Lark."""
 _LAYOUT = "/\\n{0,2}/"
 """Lines that models leave empty after their reasoning."""
 
@@ -47,7 +50,7 @@ def guide_by_grammar(
             raise InvalidRequest(
                 "A response held to a grammar cannot be combined with tools: leave out one of "
                 "them, or give the format as a JSON Schema.",
-                param="response_format",
+                param=wanted.param,
             )
         if not choices and marks is None:
             return wanted
@@ -57,7 +60,7 @@ def guide_by_grammar(
     body = lark.either(choices)
     if marks is not None:
         body = f"({lark.literal(marks.begin)} {lark.until(marks.end)} {_LAYOUT})? {body}"
-    return Guide("lark", lark.grammar(body))
+    return Guide("lark", lark.grammar(body), param=wanted.param if wanted else "tools")
 
 
 def guide_by_schema(
@@ -73,16 +76,16 @@ def guide_by_schema(
     if not parallel:
         calls["maxItems"] = 1
     if must_call:
-        return Guide("json_schema", json.dumps(calls))
+        return Guide("json_schema", json.dumps(calls), param="tools")
     if wanted is None or not functions:
         return wanted
     if wanted.kind not in ("json_object", "json_schema"):
         raise InvalidRequest(
             "With this engine, a response held to anything but JSON cannot be combined with tools.",
-            param="response_format",
+            param=wanted.param,
         )
     schema = json.loads(wanted.text) if wanted.text else {"type": "object"}
-    return Guide("json_schema", json.dumps({"anyOf": [schema, calls]}))
+    return Guide("json_schema", json.dumps({"anyOf": [schema, calls]}), param=wanted.param)
 
 
 def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
@@ -104,5 +107,9 @@ def _response(lark: Lark, wanted: Guide) -> str | None:
     if wanted.kind == "json_schema":
         return lark.json(json.loads(wanted.text))
     if wanted.kind == "regex":
-        return lark.terminal(f"/{wanted.text.replace('/', chr(92) + '/')}/")
+        return lark.terminal(f"/{_IN_LARK.sub(_escaped, wanted.text)}/")
     return None
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return {"/": "\\/", "\n": "\\n"}.get(found[0], found[0])

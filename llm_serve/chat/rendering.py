@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llm_serve.chat.forms import forms, keeps_system
+from llm_serve.chat.plain import plainly
 from llm_serve.errors import InvalidRequest
 from llm_serve.sampling import Conversation, Tools
 
@@ -21,88 +23,70 @@ _RESERVED = frozenset(
     | {"return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
 """Parameters of `apply_chat_template` that are no variables of a template."""
-_NINE = re.compile(r"length\s*!=\s*9\b")
-"""Mistral's templates refuse ids of calls that have not nine characters."""
+_ENDINGS: dict[str, dict[str, bool]] = {
+    "begun": {},
+    "continued": {"continue_final_message": True, "add_generation_prompt": False},
+    "none": {"add_generation_prompt": False},
+}
+"""What transformers is told, whose `apply` begins an answer unasked."""
+_NINE = re.compile(r"length\s*(?:!=|<)\s*9\b")
+"""Mistral's templates refuse ids of calls that have not nine letters or digits."""
+_DEVELOPER = re.compile(r"""['"]developer['"]""")
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9]")
-
-_TOOLS = """# Tools
-
-You may call one or more functions to assist with the user query.
-
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>
-{functions}
-</tools>
-
-For each function call, return a json object with function name and arguments within \
-<tool_call></tool_call> XML tags:
-<tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""
-"""How Hermes and Qwen are told of functions."""
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Renders conversations through one template.
-
-    A template gets the conversation in the first of these forms that it takes and keeps whole: as
-    it is; its system messages merged into one at the begin; that one merged into the first turn of
-    the user. In each, the arguments of calls are objects, or else JSON text.
-    """
+    """Renders conversations through one template: in the first of their forms that it takes and
+    that keeps every system message."""
 
     template: str
     knows_tools: bool
 
     def render(self, apply: Apply, conversation: Conversation) -> str:
-        """The prompt. Raises InvalidRequest where the template takes no form of the messages."""
+        """The prompt. Raises InvalidRequest where the template takes the messages in no form."""
         from jinja2 import TemplateError
 
         if reserved := sorted(_RESERVED & conversation.template.keys()):
             raise InvalidRequest(
-                f"{', '.join(reserved)} cannot be given to the chat template by a request.",
+                f"A request cannot give {', '.join(reserved)} to the chat template.",
                 param="chat_template_kwargs",
             )
-        variables = dict(conversation.template)
+        variables = {**conversation.template, **_ENDINGS[conversation.ending]}
         messages = [self._message(message) for message in conversation.messages]
-        tools = conversation.tools
-        if tools is not None and (tools.choice == "none" or not tools.functions):
-            tools = None
+        tools = _for_template(conversation.tools)
         if self.knows_tools:
             messages = self._named(messages)
-            if tools is not None:
-                variables["tools"] = _for_template(tools)
+            if tools:
+                variables["tools"] = tools
         else:
-            messages = _plainly(messages, tools)
+            messages = plainly(messages, tools)
         refusal: Exception | None = None
-        for form in _forms(messages):
+        for form in forms(messages):
             try:
                 prompt = apply(form, **variables)
             except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
                 refusal = refusal or error
                 continue
-            if _keeps_system(form, prompt):
+            if keeps_system(form, prompt):
                 return prompt
-        if refusal is None:
-            refusal = ValueError("it has no place for a system message")
         raise InvalidRequest(f"The chat template refused the messages: {refusal}", param="messages")
 
     def _message(self, message: Message) -> Message:
         """The message in the words that templates know."""
         message = dict(message)
-        if message["role"] == "developer" and "developer" not in self.template:
+        if message["role"] == "developer" and not _DEVELOPER.search(self.template):
             message["role"] = "system"
         if message.get("content") is None:
             message["content"] = ""
-        if calls := message.get("tool_calls"):
+        if calls := message.pop("tool_calls", None):
             message["tool_calls"] = [_call(call) for call in calls]
-        else:
-            message.pop("tool_calls", None)
         return message
 
     def _named(self, messages: list[Message]) -> list[Message]:
-        """Results of tools have the name of what they are a result of, and ids that Mistral's
-        templates take."""
+        """Results have the name of the function that they come from; ids are as Mistral's
+        templates want them."""
         names: dict[str, str] = {}
         short = _NINE.search(self.template) is not None
         for message in messages:
@@ -121,11 +105,10 @@ class Rendering:
 def _call(call: dict[str, Any]) -> dict[str, Any]:
     """The call with its arguments as an object, as templates are written for."""
     function = dict(call["function"])
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
+    if isinstance(arguments := function.get("arguments"), str):
         try:
             parsed = json.loads(arguments or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if isinstance(parsed, dict):
             function["arguments"] = parsed
@@ -138,113 +121,18 @@ def _nine(call_id: str) -> str:
     return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
-def _for_template(tools: Tools) -> list[dict[str, Any]]:
-    """As transformers documents them: every function has parameters, and `strict` is not for the
-    model."""
+def _for_template(tools: Tools | None) -> list[dict[str, Any]]:
+    """The functions as transformers documents them: each has parameters, and `strict` is not for
+    the model. Those that may not be called are not shown: a call of one would be taken for text."""
+    if tools is None or tools.choice == "none":
+        return []
     return [
         {
             "type": "function",
             "function": {
                 **{key: value for key, value in function.items() if key != "strict"},
-                "parameters": function.get("parameters") or {"type": "object", "properties": {}},
+                "parameters": function.get("parameters") or _NO_PARAMETERS,
             },
         }
         for function in tools.functions
     ]
-
-
-def told_of(functions: str) -> str:
-    """What the plain system message says of functions, which are JSON texts, one a line."""
-    return _TOOLS.format(functions=functions)
-
-
-def _plainly(messages: list[Message], tools: Tools | None) -> list[Message]:
-    """For templates that know no tools: functions in the system message, calls as text of the
-    assistant, results as turns of the user."""
-    plain: list[Message] = []
-    results: list[str] = []
-
-    def answered() -> None:
-        if results:
-            plain.append({"role": "user", "content": "\n".join(results)})
-            results.clear()
-
-    for message in messages:
-        if message["role"] == "tool":
-            results.append(f"<tool_response>\n{message['content']}\n</tool_response>")
-            continue
-        answered()
-        if calls := message.get("tool_calls"):
-            texts = [message["content"]] if message["content"] else []
-            texts += [_written(call["function"]) for call in calls]
-            message = {key: value for key, value in message.items() if key != "tool_calls"}
-            message["content"] = "\n".join(texts)
-        plain.append(message)
-    answered()
-    if tools is None:
-        return plain
-    functions = "\n".join(json.dumps(t, ensure_ascii=False) for t in _for_template(tools))
-    told = told_of(functions)
-    if plain and plain[0]["role"] == "system":
-        first = plain[0]
-        return [{**first, "content": _joined([first["content"], told])}, *plain[1:]]
-    return [{"role": "system", "content": told}, *plain]
-
-
-def _written(function: dict[str, Any]) -> str:
-    call = {"name": function["name"], "arguments": function.get("arguments", {})}
-    return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
-
-
-def _forms(messages: list[Message]) -> Iterator[list[Message]]:
-    """The messages, from what a client sent to what any template takes."""
-    systems = [m for m in messages if m["role"] == "system"]
-    forms = [messages]
-    if systems:
-        others = [m for m in messages if m["role"] != "system"]
-        text = _joined([m["content"] for m in systems])
-        merged = [{"role": "system", "content": text}, *others]
-        if len(systems) > 1 or messages[0]["role"] != "system":
-            forms.append(merged)
-        forms.append(_in_turns([{"role": "user", "content": text}, *others]))
-    elif (turns := _in_turns(messages)) != messages:
-        forms.append(turns)
-    for form in forms:
-        yield form
-        if any("tool_calls" in message for message in form):
-            yield [_with_text(message) for message in form]
-
-
-def _in_turns(messages: Sequence[Message]) -> list[Message]:
-    """Messages of one role that follow each other as one, for templates that want turns."""
-    turns: list[Message] = []
-    for message in messages:
-        last = turns[-1] if turns else None
-        plain = message.keys() == {"role", "content"}
-        if last and plain and last["role"] == message["role"] != "tool" and len(last) == 2:
-            turns[-1] = {**last, "content": _joined([last["content"], message["content"]])}
-        else:
-            turns.append(message)
-    return turns
-
-
-def _with_text(message: Message) -> Message:
-    """The message with the arguments of its calls as JSON text: some templates add them to text."""
-    if "tool_calls" not in message:
-        return message
-    calls = []
-    for call in message["tool_calls"]:
-        function = dict(call["function"])
-        if not isinstance(function.get("arguments"), str):
-            function["arguments"] = json.dumps(function.get("arguments", {}), ensure_ascii=False)
-        calls.append({**call, "function": function})
-    return {**message, "tool_calls": calls}
-
-
-def _joined(texts: list[str]) -> str:
-    return "\n\n".join(text for text in texts if text)
-
-
-def _keeps_system(form: list[Message], prompt: str) -> bool:
-    """Whether the system messages are in the prompt: some templates leave out all but one."""
-    return all(m["content"].strip() in prompt for m in form if m["role"] == "system")

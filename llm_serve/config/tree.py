@@ -91,6 +91,13 @@ class ServerConfig(FrozenModel):
         le=86400,
         description="How long a server that was told to stop lets running requests finish.",
     )
+    response_store_mb: float = Field(
+        64.0,
+        ge=0,
+        le=65536,
+        description="Memory for stored responses of `/v1/responses`, MiB; past it those that were "
+        "not used for longest are forgotten; 0 stores none.",
+    )
     ingress_replicas: int = Field(1, ge=1, le=100, description="Processes that take requests.")
     api_key_file: str | None = Field(
         None, description="A file with one API key a line; null: no key is asked for."
@@ -103,6 +110,11 @@ class ServerConfig(FrozenModel):
         description="Names besides `localhost` and the like under which a server that listens on "
         "loopback and asks for no key may be called; `*` for any.",
     )
+
+    @property
+    def response_store_bytes(self) -> int:
+        """The bound of stored responses, 0 where none are stored."""
+        return int(self.response_store_mb * 2**20)
 
 
 class Config(FrozenModel):

@@ -15,10 +15,14 @@ from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
 from llm_serve.generation.embeddings import embed, rerank
-from llm_serve.generation.encoding import encode
+from llm_serve.generation.encoding import LONG_TEXT, encode
+from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
 from llm_serve.generation.renderer import Renderer
 from llm_serve.generation.request import Dialect, GenerationRequest, Kind
+from llm_serve.generation.responses import ResponsesRenderer
+from llm_serve.generation.responses_by_engine import answered
+from llm_serve.generation.tokenizing import detokenize, tokenize
 from llm_serve.sampling import Delta, Prompt
 from llm_serve.wire import error_frame
 
@@ -26,12 +30,16 @@ _Batch = list[tuple[int, Delta]]
 """Deltas that were there at the same time, each with the number of its answer."""
 RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
     "chat": OpenAIRenderer,
+    "messages": MessagesRenderer,
+    "responses": ResponsesRenderer,
 }
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
 WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
     "embedding": embed,
     "rerank": rerank,
+    "tokenize": tokenize,
+    "detokenize": detokenize,
 }
 """What answers the kinds of requests that generate nothing, with the whole body."""
 
@@ -54,7 +62,7 @@ async def execute(
         yield await answer(backend, request)
         return
     prompts = await encode(backend, request)
-    request, parsers = _formatted(backend, request, prompts)
+    request, parsers = await _formatted(backend, request, prompts)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
     prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
     renderer = RENDERERS[request.dialect](request, prompt_tokens, len(inputs))
@@ -75,9 +83,8 @@ async def execute(
         begun = False
         try:
             async for batch in deltas:
-                message = b"".join(renderer.chunk(index, delta) for index, delta in batch)
-                if not begun:
-                    message = renderer.begin() + message
+                message = b"" if begun else renderer.begin()
+                message += b"".join(renderer.chunk(index, delta) for index, delta in batch)
                 if message:
                     begun = True
                     yield message
@@ -93,7 +100,10 @@ async def _by_engine(
     backend: EngineServer, request: GenerationRequest
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with aclosing(backend.serve(request.path, request.body)) as messages:
+    served = backend.serve(request.path, request.body)
+    if request.dialect == "responses":
+        served = answered(request, served)
+    async with aclosing(served) as messages:
         try:
             async for message in messages:
                 begun = True
@@ -104,7 +114,7 @@ async def _by_engine(
             yield error_frame(error, request.path)
 
 
-def _formatted(
+async def _formatted(
     backend: Backend, request: GenerationRequest, prompts: list[Prompt]
 ) -> tuple[GenerationRequest, list[AnswerParser]]:
     """The request with what its model's chat format needs of the sampling, and a parser for each
@@ -114,9 +124,11 @@ def _formatted(
         return request, []
     (prompt,), form, sampling = prompts, backend.chat_format, request.sampling
     if chat.tools is not None or sampling.guide is not None:
-        guide = form.guide(chat.tools, sampling.guide, prompt.reasoning)
-        if guide is not None and sampling.guide is None:
-            guide = replace(guide, param="tools")
+        arguments = (chat.tools, sampling.guide, prompt.reasoning)
+        if request.size > LONG_TEXT:
+            guide = await asyncio.to_thread(form.guide, *arguments)
+        else:
+            guide = form.guide(*arguments)
         sampling = replace(sampling, guide=guide)
     for _ in range(request.n):
         if (parser := form.parser(chat.tools, prompt.reasoning)) is None:

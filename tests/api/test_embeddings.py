@@ -154,6 +154,10 @@ def test_an_embedding_model_does_not_talk(both: Api, path: str, fields: dict[str
     assert both.post(path, {**fields, "model": TALKER}).status_code == 200
 
 
+def test_its_tokens_may_be_seen(both: Api) -> None:
+    assert both.post("/tokenize", {"prompt": "one two"}).json()["count"] == 2
+
+
 def test_each_model_shows_what_it_can_do(both: Api) -> None:
     listed = {m["id"]: m["capabilities"] for m in both.get("/v1/models").json()["data"]}
     can = {model: {name for name, is_so in c.items() if is_so} for model, c in listed.items()}

@@ -15,6 +15,7 @@ from tests.support.client import Api
 from tests.support.inprocess import echo, serving
 from tests.support.local_gateway import LocalGateway
 from tests.support.sdk import MESSAGES, clients, exercise, exercise_async
+from tests.support.sdk_responses import call_a_tool, exercise_responses
 
 
 def _http(api: Api) -> httpx.Client:
@@ -29,6 +30,27 @@ def sdk(api: Api) -> Iterator[OpenAI]:
 
 def test_every_route_passes_strict_validation(sdk: OpenAI) -> None:
     assert exercise(sdk, "echo/a") == "one two three"
+
+
+def test_responses_pass_strict_validation(sdk: OpenAI) -> None:
+    assert exercise_responses(sdk, "echo/a", "one two three") == "one two three"
+    call = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
+    called = echo("calls", answers=[call, "Rain."], tool_call_parser="hermes")
+    with serving(called) as api:
+        for client in clients("http://test/v1", http_client=_http(api)):
+            assert call_a_tool(client, "calls") == "Rain."
+
+
+def test_a_response_that_fails_midway_says_so(sdk: OpenAI) -> None:
+    """The SDK hands the event on; it raises nothing."""
+    with serving(echo(fail_after_tokens=2)) as api:
+        for client in clients("http://test/v1", http_client=_http(api)):
+            with client.responses.stream(model="echo/a", input="one two three") as stream:
+                last = list(stream)[-1]
+                assert last.type == "response.failed"
+                assert "told to fail" in last.response.error.message
+                with pytest.raises(RuntimeError):
+                    stream.get_final_response()
 
 
 async def test_every_route_passes_strict_validation_asynchronously() -> None:

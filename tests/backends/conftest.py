@@ -12,6 +12,8 @@ import pytest
 from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.config import ModelConfig, SamplingDefaults, TransformersEngine, default_config
 from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
+from tests.support.client import Api
+from tests.support.inprocess import serving
 
 MODEL_ID = "smol"
 DEFAULT_MAX_TOKENS = 48
@@ -44,6 +46,14 @@ def backend(folder: Path) -> Iterator[TransformersBackend]:
     backend = loaded(folder)
     yield backend
     asyncio.run(backend.close())
+
+
+@pytest.fixture(scope="package")
+def api(backend: TransformersBackend) -> Iterator[Api]:
+    """The app over the real small model."""
+    model = {"id": MODEL_ID, "source": "/there/already"}
+    with serving(model, loaded={MODEL_ID: backend}) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ TOKENS = {text: 257 + place for place, text in enumerate(ADDED)}
 """What the tokenizer of these tests has beside one token for each byte: the usual marks."""
 _EOS = 256
 _CLOSING = '"}]),>'
+_ENDS = ("\n</parameter>\n", "</parameter>\n", "</arg_value>\n")
+"""What ends text that has no quotes."""
 
 
 @cache
@@ -45,7 +47,7 @@ def allows(guide: Guide, text: str) -> bool:
     return found.try_consume_tokens(ids) == len(ids) and found.is_accepting()
 
 
-def walk(guide: Guide, chance: random.Random, most: int = 600) -> str | None:
+def walk(guide: Guide, chance: random.Random, most: int = 1_000) -> str | None:
     """A text that the guide allows, to its end; None for one that has none after `most` tokens.
 
     The choice is at random, and after a while it prefers what ends values.
@@ -61,6 +63,12 @@ def walk(guide: Guide, chance: random.Random, most: int = 600) -> str | None:
         allowed = [token for token in allowed if token != _EOS]
         closing = [token for token in allowed if tokenizer.id_to_token(token) in _CLOSING]
         likely = min(0.9, 0.1 + len(ids) / 200)
+        if len(allowed) > 100 and chance.random() < 0.2:
+            end = tokenizer.encode(chance.choice(_ENDS)).ids
+            if found.validate_tokens(end) == len(end):
+                ids += end
+                assert found.consume_tokens(end)
+                continue
         ids.append(chance.choice(closing if closing and chance.random() < likely else allowed))
         assert found.consume_token(ids[-1])
     return None

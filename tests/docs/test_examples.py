@@ -88,6 +88,11 @@ def test_commands_are_ones_that_there_are(block: Block) -> None:
                 name, _, extra = what.removesuffix("]").partition("[")
                 assert name == extras["name"]
                 assert extra in extras["optional-dependencies"]
+            case [*settings, "claude"]:  # driven by tests/clients
+                given = dict(setting.split("=", 1) for setting in settings)
+                assert given["ANTHROPIC_BASE_URL"] == guide.ADDRESS
+                names = {"ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL"}
+                assert given.keys() == names
             case ["python", "-m", "pytest", "-m", mark]:
                 assert f'"{mark}: ' in (ROOT / "pyproject.toml").read_text()
             case ["python", "-m", module]:

@@ -22,6 +22,7 @@ from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from tests.support import guide
 from tests.support.client import CHAT, KEPT, Api, parse_frames, refused, user
 from tests.support.sdk import clients, exercise, exercise_async
+from tests.support.sdk_responses import exercise_forms, exercise_responses
 from tests.support.streaming import live
 from tests.support.waiting import until
 
@@ -133,6 +134,15 @@ def test_the_sdk_examples(served: Served, example: str) -> None:
 def test_the_sdk_accepts_every_answer_strictly(served: Served) -> None:
     for client in clients(f"{served.url}/v1", timeout=240):
         assert exercise(client, served.model)
+
+
+def test_the_sdk_reads_responses(served: Served) -> None:
+    view = served.api.get(f"/v1/models/{served.model}").json()
+    obeys = view["capabilities"]["response_format"] and "untried" not in view
+    for client in clients(f"{served.url}/v1", timeout=240):
+        assert exercise_responses(client, served.model, "Say hello.")
+        if obeys:
+            exercise_forms(client, served.model)
 
 
 async def test_the_asynchronous_sdk_accepts_every_answer_strictly(served: Served) -> None:

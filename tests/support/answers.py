@@ -10,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
 from llm_serve.api.schemas.embeddings import EmbeddingList, Reranking
+from llm_serve.api.schemas.messages import answers as messages
+from llm_serve.api.schemas.responses import answer as response_types
 
 ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped", "small/pools")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
@@ -43,8 +45,15 @@ def kind_of(path: str, body: Any) -> Any:
     a server of its own behind the door."""
     if not isinstance(body, dict):
         return None
+    if body.get("object") == "response":
+        return (
+            response_types.DeletedResponse if "deleted" in body else response_types.ResponseObject
+        )
     if "error" in body:
-        return states.ErrorResponse
+        of_messages = path.endswith(("/v1/messages", "/v1/messages/count_tokens"))
+        return messages.MessagesErrorResponse if of_messages else states.ErrorResponse
+    if body.get("type") == "message":
+        return messages.MessagesAnswer
     name = body.get("object", "")
     if path.endswith("/healthz") and "model_id" in body:
         return states.Health

@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 
 from llm_serve.errors import ServeError
-from tests.support import answers, openai_schemas
+from tests.support import answers, anthropic_types, openai_events, openai_schemas
 from tests.support.errors import every_error
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
+MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
+RESPONSES = "/v1/responses"
 KEPT = httpx.Limits(max_keepalive_connections=None, keepalive_expiry=None)
 """For a client that threads share: of the idle connections that are too many or too old, httpcore
 closes now and then one that another thread has just taken."""
@@ -124,17 +126,36 @@ def check(response: httpx.Response) -> httpx.Response:
         return response
     assert response.headers["content-type"] == "application/json", response.text
     body = response.json()
-    openai_schemas.check(body)
-    if (kind := answers.kind_of(response.request.url.path, body)) is not None:
+    path = response.request.url.path
+    if isinstance(body, dict) and body.get("object") == "response" and "output" in body:
+        openai_events.check_response(response.content)
+    if (kind := answers.kind_of(path, body)) is not None:
         answers.check(kind, response.content)
+    if path.endswith((MESSAGES, COUNT)):
+        _check_messages(response.status_code, body)
+    else:
+        openai_schemas.check(body)
     if response.status_code >= 400:
-        check_error_object(body)
         error = body["error"]
-        assert (response.status_code, error["type"], error["code"]) in _KINDS
+        if not path.endswith((MESSAGES, COUNT)):
+            check_error_object(body)
+            assert (response.status_code, error["type"], error["code"]) in _KINDS
         waits = response.headers.get("retry-after")
         assert (waits is not None) == (response.status_code in (429, 503)), response.headers
         assert waits is None or 1 <= int(waits) <= 60
     return response
+
+
+def _check_messages(status: int, body: dict[str, Any]) -> None:
+    """What Anthropic's SDK reads on the Messages routes."""
+    if status >= 400:
+        anthropic_types.check_error(body)
+        assert (status, body["error"]["code"]) in {(s, code) for s, _, code in _KINDS}
+        assert body["error"]["message"].strip()
+    elif "input_tokens" in body:
+        anthropic_types.check_count(body)
+    elif status == 200:
+        anthropic_types.check_message(body)
 
 
 class Api:
@@ -177,6 +198,17 @@ class Api:
     def complete_stream(self, prompt: Any = "hello there", **fields: Any) -> Stream:
         return parse_stream(self.complete(prompt, stream=True, **fields))
 
+    def respond(self, text: Any = "hello there", **fields: Any) -> httpx.Response:
+        """A turn of `/v1/responses`; `text` may be a list of items."""
+        return self.post(RESPONSES, self._body({"input": text}, fields))
+
+    def respond_stream(self, text: Any = "hello there", **fields: Any) -> list[dict[str, Any]]:
+        """The same as events, each and all of them checked."""
+        response = self.respond(text, stream=True, **fields)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        return openai_events.parse_events(response.content, [])
+
     def _body(self, base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
         model = {} if self.model is None else {"model": self.model}
         return {**model, **base, **fields}
@@ -186,6 +218,9 @@ def refused(response: httpx.Response, kind: type[ServeError], param: str | None 
     """Asserts that this is an error of that kind about that field; returns its sentence."""
     assert response.status_code == kind.status, response.text
     error = response.json()["error"]
-    assert (error["type"], error["code"]) == (kind.type, kind.code), error
+    kinds = {"type": error["type"], "code": error["code"]}
+    if "type" in response.json():  # Anthropic's error, whose types are others
+        del kinds["type"]
+    assert kinds.items() <= {"type": kind.type, "code": kind.code}.items(), error
     assert error["param"] == param, error
     return str(error["message"])

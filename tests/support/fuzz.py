@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
-from tests.support.client import Api, check, parse_stream
+from tests.support.anthropic_types import events_of, whole
+from tests.support.client import MESSAGES, RESPONSES, Api, check, parse_stream
+from tests.support.openai_events import parse_events
 
 Judge = Callable[[Any, httpx.Response], None]
 
@@ -76,7 +78,12 @@ class Fuzz:
         content = described[status]["content"]
         assert media_type in content
         if media_type == "text/event-stream":
-            assert parse_stream(response).done
+            if path == MESSAGES:
+                whole(events_of(response))
+            elif path == RESPONSES:
+                parse_events(response.content)
+            else:
+                assert parse_stream(response).done
             return
         components = self.document["components"]
         schema = {**content[media_type]["schema"], "components": components}

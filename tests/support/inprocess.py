@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from llm_serve.api.app import create_app
+from llm_serve.backends.base import Backend
 from llm_serve.config import Config, ModelConfig
 from tests.support.client import Api
 from tests.support.local_gateway import LocalGateway
@@ -79,14 +80,16 @@ def serving(
     bind: str | None = None,
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     start_s: float = 60,
+    loaded: Mapping[str, Backend] | None = None,
     **server: Any,
 ) -> Iterator[Api]:
-    """An Api over these models; `server` has fields of ServerConfig, `wrap` may change the app."""
+    """An Api over these models; `server` has fields of ServerConfig, `wrap` may change the app, and
+    `loaded` has backends that are there already, by the ids of their models."""
     config = Config.model_validate({"models": list(models) or [echo()], "server": server})
     with running_loop() as loop:
 
         async def start() -> tuple[LocalGateway, ASGIApp]:
-            gateway = LocalGateway(config)
+            gateway = LocalGateway(config, loaded)
             await gateway.start()
             return gateway, wrap(create_app(config, gateway, keys, bind))
 

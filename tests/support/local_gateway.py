@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
+from llm_serve.api.response_store import Recalled, ResponseStore, StoredResponse
 from llm_serve.backends import create
 from llm_serve.backends.base import Backend
 from llm_serve.config import Config
@@ -16,20 +17,48 @@ from llm_serve.generation.request import GenerationRequest
 from llm_serve.status import Loading, ModelStatus, ServerState, ServerStatus
 
 
-class LocalGateway:
-    """Every model of the configuration, loaded by `start`."""
+class LocalShelf:
+    """`llm_serve.api.gateway.ResponseShelf` over a store in this process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, store: ResponseStore) -> None:
+        self.store = store
+
+    async def keep(self, response_id: str, stored: StoredResponse) -> None:
+        self.store.keep(response_id, stored)
+
+    async def response(self, owner: str, response_id: str) -> bytes | None:
+        return self.store.response(owner, response_id)
+
+    async def recall(self, owner: str, last: str | None, others: tuple[str, ...]) -> Recalled:
+        return self.store.recall(owner, last, others)
+
+    async def forget(self, owner: str, response_id: str) -> bool:
+        return self.store.forget(owner, response_id)
+
+
+class LocalGateway:
+    """Every model of the configuration, loaded by `start`; but for those in `loaded`, which are
+    another's to close."""
+
+    def __init__(self, config: Config, loaded: Mapping[str, Backend] | None = None) -> None:
         self.config = config
         self.created = int(time.time())
-        self.backends: dict[str, Backend] = {m.id: create(m) for m in config.models}
-        self.models = {m.id: ModelStatus(m.id) for m in config.models}
+        self.responses = LocalShelf(ResponseStore(config.server.response_store_bytes))
+        self.loaded = loaded or {}
+        made = {m.id: create(m) for m in config.models if m.id not in self.loaded}
+        self.backends: dict[str, Backend] = {**made, **self.loaded}
+        self.models = {
+            m.id: ModelStatus(m.id, "ready" if m.id in self.loaded else "unloaded")
+            for m in config.models
+        }
         self.inflight = dict.fromkeys(self.backends, 0)
         self.places = {m.id: asyncio.Semaphore(m.max_running) for m in config.models}
 
     async def start(self) -> None:
         """Loads the models one after the other; a failure is kept in its status."""
         for model_id, backend in self.backends.items():
+            if model_id in self.loaded:
+                continue
             try:
                 info = await backend.load(lambda progress: None)
                 status = ModelStatus(model_id, "ready", info=info)
@@ -38,8 +67,9 @@ class LocalGateway:
             self.models[model_id] = status
 
     async def stop(self) -> None:
-        for backend in self.backends.values():
-            await backend.close()
+        for model_id, backend in self.backends.items():
+            if model_id not in self.loaded:
+                await backend.close()
 
     def status(self) -> ServerStatus:
         models = tuple(self.models.values())

@@ -37,7 +37,7 @@ def check(body: Any, *, streamed: bool = False) -> None:
     """Fails unless the body is what OpenAI's schema for its kind of object says."""
     if not available() or not isinstance(body, dict):
         return
-    name = "ErrorResponse" if "error" in body else BY_OBJECT.get(body.get("object", ""))
+    name = "ErrorResponse" if body.get("error") else BY_OBJECT.get(body.get("object", ""))
     if name == BY_OBJECT["list"] and "usage" in body:
         # In base64 a vector is a text, of which the schema does not speak.
         numbers = all(isinstance(one["embedding"], list) for one in body["data"])

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from llm_serve.errors import NotReady
-from tests.support.client import CHAT, Api, refused, user
+from tests.support.client import CHAT, RESPONSES, Api, refused, user
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
 from tests.support.streaming import live
@@ -77,6 +77,9 @@ def test_two_ingresses_share_one_truth(serve: Serve, switching: Cluster) -> None
         make_ready(one, A)
         until(lambda: shown(two, A)["loaded"], "the other one knows", seconds=2)
         assert said(ask(two, A, "me", "respond-async")) == "me"
+        stored = one.respond("remember", model=A).json()
+        assert two.get(f"{RESPONSES}/{stored['id']}").json() == stored
+        assert two.respond("go on", model=A, previous_response_id=stored["id"]).status_code == 200
 
         # A streams through one; B is asked for through the other.
         text = "word " * 200

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from llm_serve.backends import UNTRIED, check_engine
-from llm_serve.backends.tensorrt_llm import OURS, TensorrtBackend
+from llm_serve.backends.tensorrt_llm import OURS, TensorrtBackend, imported
+from llm_serve.backends.tensorrt_params import parameters
 from llm_serve.config import ModelConfig
 from llm_serve.errors import (
     EngineDied,
@@ -21,7 +22,7 @@ from llm_serve.errors import (
     LoadFailed,
     UnsupportedParameter,
 )
-from llm_serve.sampling import Conversation, Sampling
+from llm_serve.sampling import Conversation, Guide, Sampling
 from tests.support.client import Api, refused, user
 from tests.support.tensorrt import REAL
 from tests.support.waiting import until
@@ -99,9 +100,33 @@ def test_json_is_obeyed(api: Api) -> None:
     assert plain.status_code == 200
 
 
+NAMED = {"type": "function", "function": {"name": "person"}}
+
+
+@pytest.mark.parametrize("choice", ["required", NAMED])
+def test_a_call_is_enforced(api: Api, choice: Any) -> None:
+    tools = [{"type": "function", "function": {"name": "person", "parameters": PERSON}}]
+    asked = {"tools": tools, "tool_choice": choice, "max_tokens": 64, "parallel_tool_calls": False}
+    (answer,) = api.chat("Describe a person.", **asked).json()["choices"]
+    (call,) = answer["message"]["tool_calls"]
+    assert call["function"]["name"] == "person"
+    assert set(json.loads(call["function"]["arguments"])) == {"name", "age"}
+    assert (answer["message"]["content"], answer["finish_reason"]) == (None, "tool_calls")
+    stream = api.chat_stream("Describe a person.", **asked)
+    assert (stream.text(), stream.finish()) == ("", "tool_calls")
+
+
+def test_an_expression_is_obeyed(api: Api) -> None:
+    body = api.chat("Answer.", guided_choice=["yes"], max_tokens=8).json()
+    assert body["choices"][0]["message"]["content"].strip("()") == "yes"
+    with pytest.raises(UnsupportedParameter, match="begins with reasoning") as raised:
+        parameters(
+            imported(MODEL), Sampling(guide=Guide(after="</think>")), room=1, eos=(), vocabulary=1
+        )
+    assert raised.value.param == "response_format"
+
+
 def test_what_it_cannot_do_is_refused(api: Api) -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    refused(api.chat("Hi.", tools=tools), UnsupportedParameter, "tools")
     refused(api.complete("Hi.", echo=True), UnsupportedParameter, "echo")
     malformed = api.chat("Hi.", response_format={"type": "json_schema"})
     assert malformed.status_code == 400
@@ -112,7 +137,8 @@ def test_what_was_not_tried_is_told(api: Api) -> None:
     view = api.get(f"/v1/models/{MODEL}").json()
     assert view["untried"] == UNTRIED["tensorrt_llm"]
     assert view["capabilities"]["response_format"]
-    assert not view["capabilities"]["tools"]
+    assert not view["capabilities"]["images"]
+    assert view["engine_details"]["tool_rendering"] == "plain"
 
 
 @on_the_fake

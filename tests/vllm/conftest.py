@@ -24,7 +24,6 @@ ENGINE: dict[str, Any] = {
     "max_num_seqs": 32,
     "enforce_eager": True,
     "dtype": "float32",
-    "tool_call_parser": "hermes",
     "max_lora_rank": 8,
 }
 

@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 
 from llm_serve.api.schemas.openapi import document
 from llm_serve.api.schemas.operations import ENGINE_ROUTES
-from tests.support.client import CHAT, TEXT, Api
+from tests.support.client import CHAT, COUNT, MESSAGES, RESPONSES, TEXT, Api
 from tests.support.fuzz import Fuzz
 from tests.vllm.conftest import MODEL
 
@@ -24,7 +24,10 @@ EXAMPLES = 60
 SHORT = {"type": "integer", "minimum": 1, "maximum": 3}
 FUZZ = Fuzz(
     document(extended=True),
-    ("EngineChatRequest", "EngineCompletionRequest", "EngineRequest"),
+    (
+        *("EngineChatRequest", "EngineCompletionRequest", "EngineRequest"),
+        *("EngineMessagesRequest", "EngineCountTokensRequest", "EngineResponsesRequest"),
+    ),
     {
         "model": {"const": MODEL},
         "max_tokens": SHORT,
@@ -35,7 +38,10 @@ FUZZ = Fuzz(
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-@pytest.mark.parametrize("path", [CHAT, TEXT, *ENGINE_ROUTES])
+@pytest.mark.parametrize(
+    "path",
+    [CHAT, TEXT, RESPONSES, MESSAGES, COUNT, "/tokenize", "/detokenize", *ENGINE_ROUTES],
+)
 def test_no_request_harms_the_engine(api: Api, path: str, mode: GenerationMode) -> None:
     seen: Counter[int] = Counter()
 

@@ -25,7 +25,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     "/detokenize": KINDS,
 }
 """Which kinds of models a route is for; all others are for text."""
-_STREAMED = ("/v1/responses", "/v1/messages")
+_STREAMED = ("/v1/responses",)
 
 
 def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], GenerationRequest]:
@@ -87,6 +87,13 @@ def engines_words(fields: Fields, tools: Tools | None = None) -> Fields:
         sent["tools"] = [{"type": "function", "function": one} for one in tools.functions]
         sent["tool_choice"] = tools.choice
     return sent
+
+
+def for_engine(
+    path: str, sent: Fields, model: ModelConfig, sampling: Sampling, stream: bool = False
+) -> GenerationRequest:
+    """A request of a route of its own for the engine's own server."""
+    return _by_engine(uuid.uuid4().hex, path, sent, model, sampling, stream)
 
 
 def rendered_here(model: ModelConfig) -> bool:

@@ -10,13 +10,12 @@ from pydantic import TypeAdapter
 
 from llm_serve import __version__
 from llm_serve.api.schemas.operations import Answer, Operation, operations
-from llm_serve.api.schemas.states import ErrorResponse
 
 _WHY = {
     400: "Invalid request, unknown model, prompt too long or unsupported parameter",
     401: "An API key is needed",
     403: "The API key, the web page's origin or the host name is not accepted",
-    404: "No such route or model",
+    404: "No such route, model or stored response",
     408: "The request was not sent in time",
     409: "Not accepting requests",
     413: "The body is too large",
@@ -33,6 +32,12 @@ _MODEL_ID = {
     "required": True,
     "description": "May contain `/`.",
     "schema": {"type": "string", "minLength": 1},
+}
+_RESPONSE_ID = {
+    "name": "response_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[^/]+$"},
 }
 _Json = dict[str, Any]
 _Mode = Literal["validation", "serialization"]
@@ -69,8 +74,8 @@ def document(extended: bool = False) -> _Json:
 
 def _types(table: Iterable[Operation]) -> Iterable[tuple[Any, _Mode]]:
     """Every type of a body or an answer, and which side of pydantic's schema it takes."""
-    yield ErrorResponse, "serialization"
     for operation in table:
+        yield operation.error, "serialization"
         if operation.body is not None:
             yield operation.body, "validation"
         for answer in operation.answers:
@@ -95,6 +100,8 @@ def _describe(operation: Operation, references: dict[tuple[Any, _Mode], _Json]) 
     described: _Json = {"operationId": operation.name, "summary": operation.summary}
     if "{model_id}" in operation.path:
         described["parameters"] = [_MODEL_ID]
+    if "{response_id}" in operation.path:
+        described["parameters"] = [_RESPONSE_ID]
     if operation.body is not None:
         body = json(operation.body, "validation")
         described["requestBody"] = {"required": True, "content": body}
@@ -102,7 +109,7 @@ def _describe(operation: Operation, references: dict[tuple[Any, _Mode], _Json]) 
         str(a.status): {"description": a.description, "content": content(a)}
         for a in operation.answers
     } | {
-        str(status): {"description": _WHY[status], "content": json(ErrorResponse)}
+        str(status): {"description": _WHY[status], "content": json(operation.error)}
         for status in operation.errors
     }
     return described

@@ -26,8 +26,35 @@ from llm_serve.api.schemas.engine_requests import (
     EngineCompletionRequest,
     EngineRequest,
 )
+from llm_serve.api.schemas.messages.answers import (
+    MessagesAnswer,
+    MessagesErrorResponse,
+    MessagesEvent,
+    TokenCount,
+)
+from llm_serve.api.schemas.messages.requests import (
+    CountTokensRequest,
+    EngineCountTokensRequest,
+    EngineMessagesRequest,
+    MessagesRequest,
+)
 from llm_serve.api.schemas.requests import ChatRequest, CompletionRequest
-from llm_serve.api.schemas.states import Health, ModelList, ModelLoad, ModelObject, StateEvent
+from llm_serve.api.schemas.responses.answer import DeletedResponse, ResponseEvent, ResponseObject
+from llm_serve.api.schemas.responses.request import EngineResponsesRequest, ResponsesRequest
+from llm_serve.api.schemas.states import (
+    ErrorResponse,
+    Health,
+    ModelList,
+    ModelLoad,
+    ModelObject,
+    StateEvent,
+)
+from llm_serve.api.schemas.tokens import (
+    DetokenizeAnswer,
+    DetokenizeRequest,
+    TokenizeAnswer,
+    TokenizeRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +70,23 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `body` is the type of what it is sent, `errors` the statuses of its errors."""
+    """One route. `body` is the type of what it is sent, `errors` the statuses of its errors, which
+    are of the type `error`."""
 
     name: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     summary: str
     answers: tuple[Answer, ...]
     errors: tuple[int, ...]
     body: Any = None
+    error: Any = ErrorResponse
 
-
-ENGINE_ROUTES = {
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "messages",
-    "/tokenize": "tokenize",
-    "/detokenize": "tokenize",
-}
-"""Routes that an engine's own server answers, and the capability that each needs."""
 
 _READ = (401, 403, 500)
 _OPERATE = (400, 401, 403, 404, 409, 500, 503)
 _GENERATE = (400, 401, 403, 408, 409, 413, 429, 431, 500, 502, 503, 504)
+_STORED = (400, 401, 403, 404, 500, 503)
 _LOADING = Answer(
     202, "The model is loading; send the same request again after `Retry-After` seconds", ModelLoad
 )
@@ -150,7 +171,41 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             _GENERATE,
             rerank,
         ),
-        *(_by_engine(path) for path in ENGINE_ROUTES),
+        *_messages(extended),
+        *_tokens(extended),
+        Operation(
+            "create_response",
+            "POST",
+            "/v1/responses",
+            "A turn of a conversation",
+            (
+                Answer(
+                    200,
+                    "The answer; `stream: true` gives events",
+                    ResponseObject,
+                    ResponseEvent,
+                ),
+                _LOADING,
+            ),
+            _GENERATE,
+            EngineResponsesRequest if extended else ResponsesRequest,
+        ),
+        Operation(
+            "get_response",
+            "GET",
+            "/v1/responses/{response_id}",
+            "A stored response",
+            (Answer(200, "As it was answered", ResponseObject),),
+            _STORED,
+        ),
+        Operation(
+            "delete_response",
+            "DELETE",
+            "/v1/responses/{response_id}",
+            "Delete a stored response",
+            (Answer(200, "It is stored no more", DeletedResponse),),
+            _STORED,
+        ),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),
     )
 
@@ -168,7 +223,54 @@ def _generate(name: str, path: str, summary: str, body: Any, answer: Any, frames
     return Operation(name, "POST", path, summary, (done, _LOADING), _GENERATE, body)
 
 
-def _by_engine(path: str) -> Operation:
-    """A route whose bodies the engine defines; ours are the model, the queue and the errors."""
-    name = path.removeprefix("/v1/").strip("/").replace("/", "_")
-    return _generate(name, path, "As the engine has it", EngineRequest, EngineAnswer, str)
+def _messages(extended: bool) -> tuple[Operation, ...]:
+    """Anthropic's routes, with its errors."""
+    body: Any = EngineMessagesRequest if extended else MessagesRequest
+    counted: Any = EngineCountTokensRequest if extended else CountTokensRequest
+    done = Answer(200, "The answer; `stream: true` gives events", MessagesAnswer, MessagesEvent)
+    count = Answer(200, "The tokens of the prompt", TokenCount)
+    return (
+        Operation(
+            "count_message_tokens",
+            "POST",
+            "/v1/messages/count_tokens",
+            "How long a prompt of Messages is",
+            (count, _LOADING),
+            _GENERATE,
+            counted,
+            MessagesErrorResponse,
+        ),
+        Operation(
+            "create_message",
+            "POST",
+            "/v1/messages",
+            "A chat, in Anthropic's protocol",
+            (done, _LOADING),
+            _GENERATE,
+            body,
+            MessagesErrorResponse,
+        ),
+    )
+
+
+def _tokens(extended: bool) -> tuple[Operation, ...]:
+    """The routes that show tokens; what a model's engine has more of is the engine's to say."""
+    there: Any = EngineRequest if extended else TokenizeRequest
+    back: Any = EngineRequest if extended else DetokenizeRequest
+    tokens: Any = EngineAnswer if extended else TokenizeAnswer
+    text: Any = EngineAnswer if extended else DetokenizeAnswer
+    return tuple(
+        Operation(
+            path.removeprefix("/"),
+            "POST",
+            path,
+            summary,
+            (Answer(200, summary, answer), _LOADING),
+            _GENERATE,
+            body,
+        )
+        for path, summary, body, answer in (
+            ("/tokenize", "The tokens of a text or a chat", there, tokens),
+            ("/detokenize", "The text of tokens", back, text),
+        )
+    )

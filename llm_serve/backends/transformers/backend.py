@@ -17,6 +17,7 @@ from llm_serve.backends.prompts import (
     room_for,
     text_prompt,
 )
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import EngineDied, LoadFailed, ServeError
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
@@ -25,6 +26,7 @@ from llm_serve.sampling import Conversation, Delta, Prompt, Sampling
 if TYPE_CHECKING:
     from llm_serve.backends.transformers.checkpoint import Checkpoint
     from llm_serve.backends.transformers.engine import Engine
+    from llm_serve.backends.transformers.guides.guides import Guides
 
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
 
@@ -39,6 +41,7 @@ class TransformersBackend:
         self._checkpoint: Checkpoint
         self._engine: Engine
         self._vocabulary: Vocabulary
+        self._guides: Guides
         self._longest = 0
 
     async def load(self, report: OnProgress) -> ModelInfo:
@@ -68,6 +71,7 @@ class TransformersBackend:
         report(LoadProgress("weights", 0.0))
         try:
             from llm_serve.backends.transformers import checkpoint
+            from llm_serve.backends.transformers.guides.guides import Guides
             from llm_serve.models import gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(
@@ -83,12 +87,18 @@ class TransformersBackend:
         report(LoadProgress("weights", 1.0))
         self._engine = self._start()
         self._vocabulary = Vocabulary(self._checkpoint.tokenizer)
+        self._guides = Guides(
+            self._checkpoint.tokenizer,
+            self._checkpoint.model.config.vocab_size,
+            self._checkpoint.eos_token_ids,
+        )
         self.chat_format = chat_format_of(
             self._checkpoint.tokenizer,
             self._engine_config.tool_call_parser,
             self._engine_config.reasoning_parser,
         )
         self._longest = min(self._checkpoint.context_length, self._engine.capacity)
+        self.tokens = ModelTokens(self._checkpoint.tokenizer, self._longest)
         return held_before
 
     def _start(self) -> Engine:
@@ -151,8 +161,13 @@ class TransformersBackend:
             context=self._longest,
             vocabulary=self._checkpoint.model.config.vocab_size,
         )
+        constraint = None
+        if sampling.guide is not None:
+            constraint = await self._guides.constraint(
+                sampling.guide, ignore_eos=sampling.ignore_eos
+            )
         news = _News()
-        request = self._engine.submit(prompt.token_ids, sampling, limit, news.put)
+        request = self._engine.submit(prompt.token_ids, sampling, limit, news.put, constraint)
         decoder = OutputDecoder(
             self._vocabulary, sampling, request.logprobs, self._checkpoint.eos_token_ids
         )
@@ -160,7 +175,8 @@ class TransformersBackend:
         try:
             while decoder.finish_reason is None:
                 finished = await news.get()
-                delta = decoder.extend(request.generated, finished=finished)
+                ended = request.ended if finished else None
+                delta = decoder.extend(request.generated, finished=finished, ended=ended)
                 if delta is None:
                     continue
                 if uncounted:
@@ -174,6 +190,8 @@ class TransformersBackend:
         self._engine.check()
 
     async def close(self) -> None:
+        if hasattr(self, "_guides"):
+            self._guides.close()
         if hasattr(self, "_engine"):
             await asyncio.to_thread(self._engine.stop)
 

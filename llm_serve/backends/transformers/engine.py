@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from llm_serve.backends.output_decoder import RawLogprob
 from llm_serve.backends.transformers import sampler, step_planner
+from llm_serve.backends.transformers.guides.constraint import Constraint
 from llm_serve.backends.transformers.kv_memory import KvMemory, Layer, keeps_meaning
 from llm_serve.backends.transformers.pages import PAGE_TOKENS, Pages
 from llm_serve.backends.transformers.step import Runner
@@ -45,6 +46,8 @@ class Submitted:
     silent: bool
     """Whether the sink is told of the end alone."""
     generated: list[int] = field(default_factory=list)
+    ended: bool = False
+    """Whether the sequence has ended by itself; set before the sink is told."""
 
     @property
     def cached_tokens(self) -> int:
@@ -94,14 +97,19 @@ class Engine:
         self._thread.start()
 
     def submit(
-        self, token_ids: Sequence[int], sampling: Sampling, max_new_tokens: int, sink: Sink
+        self,
+        token_ids: Sequence[int],
+        sampling: Sampling,
+        max_new_tokens: int,
+        sink: Sink,
+        constraint: Constraint | None = None,
     ) -> Submitted:
         """Queues a sequence; `sink` is called in this event loop after each of its steps, the last
-        time when it has finished or failed."""
+        time when it has finished or failed. `constraint` is what became of `sampling.guide`."""
         sequence = step_planner.Sequence(list(token_ids))
         request = Submitted(
             sequence,
-            sampler.State(sampling),
+            sampler.State(sampling, constraint),
             max_new_tokens,
             frozenset() if sampling.ignore_eos else self._eos,
             sink,
@@ -195,6 +203,11 @@ class Engine:
         tokens = sampler.sample([request.state for request in requests], logits)
         news: list[News] = []
         for request, token in zip(requests, tokens, strict=True):
+            constraint = request.state.constraint
+            if constraint is not None and constraint.error is not None:
+                self._forget(request)
+                news.append((request, True, constraint.error))
+                continue
             finished = self._append(request, token)
             if finished or not request.silent:
                 news.append((request, finished, None))
@@ -204,7 +217,9 @@ class Engine:
         """Returns whether the request has finished with this token."""
         request.generated.append(token)
         request.sequence.tokens.append(token)
-        finished = token in request.eos or len(request.generated) >= request.limit
+        constraint = request.state.constraint
+        request.ended = token in request.eos or (constraint is not None and constraint.ended)
+        finished = request.ended or len(request.generated) >= request.limit
         if finished:
             self._forget(request)
         return finished

@@ -3,7 +3,8 @@
 The engine hands over the logits of all sequences of a step at once. A step in which every sequence
 is greedy without extras is one argmax.
 
-The order is that of OpenAI and vLLM: penalties and bias, temperature, top_k, top_p, min_p.
+The order is that of OpenAI and vLLM: penalties and bias, what a guide forbids, temperature, top_k,
+top_p, min_p.
 Penalties count generated tokens, not the prompt. Log-probabilities are those of the model, before
 any of it. A draw is one uniform number per token from the sequence's own generator, turned into a
 token by the inverse of its distribution: it depends on the seed and the logits, not on the batch.
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 import torch
 
 from llm_serve.backends.output_decoder import RawLogprob
+from llm_serve.backends.transformers.guides.constraint import Constraint, restrict
 from llm_serve.sampling import Sampling
 
 GREEDY_BELOW = 1e-5
@@ -28,8 +30,9 @@ CANDIDATES = 128
 class State:
     """What the sampler remembers of one sequence from token to token."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, constraint: Constraint | None = None) -> None:
         self.sampling = sampling
+        self.constraint = constraint
         self.greedy = sampling.temperature < GREEDY_BELOW
         self.penalized = bool(sampling.presence_penalty or sampling.frequency_penalty)
         self.plain = (
@@ -37,6 +40,7 @@ class State:
             and not self.penalized
             and not sampling.logit_bias
             and sampling.logprobs is None
+            and constraint is None
         )
         self.uniform = random.Random(sampling.seed).random
         self.counts: torch.Tensor | None = None
@@ -52,11 +56,16 @@ def sample(rows: Sequence[State], logits: torch.Tensor) -> list[int]:
     raw = logits[asked].log_softmax(-1) if asked else None
     for row, own in zip(rows, logits, strict=True):
         adjust(row, own)
+    guided = {i: row.constraint for i, row in enumerate(rows) if row.constraint is not None}
+    if guided:
+        restrict(logits, list(guided), list(guided.values()))
     chosen = choose_tokens(rows, logits)
     tokens = chosen.tolist()
     for row, token in zip(rows, tokens, strict=True):
         if row.counts is not None:
             row.counts[token] += 1
+    for i, constraint in guided.items():
+        constraint.accept(tokens[i])
     if raw is not None:
         _keep_logprobs([rows[i] for i in asked], raw, chosen[asked])
     return tokens

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
+from llm_serve.backends.vllm.messages import MessageEvents, tidy_body
 from llm_serve.errors import (
     InternalError,
     InvalidRequest,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _REQUIRED_NULLS = {"logprobs", "refusal", "finish_reason", "content"}
 """Members that OpenAI's schemas require even where they are null."""
+MESSAGES = "/v1/messages"
 _OPENAI_OBJECTS = ("chat.completion", "text_completion")
 _VALIDATION = re.compile(r"^\d+ validation errors?:.*?'msg': (['\"])(?P<said>.*?)\1,", re.DOTALL)
 """vLLM lists pydantic's errors as dictionaries, with what was sent."""
@@ -59,13 +61,13 @@ class InnerServer:
                     )
                 if status != 200:
                     raise _refusal(status, whole)
-                yield _tidy_body(whole)
+                yield _tidy_body(whole, path)
                 return
-            buffer = b""
+            buffer, of_messages = b"", MessageEvents()
             async for message in messages:
                 buffer += message.get("body", b"")
                 *events, buffer = buffer.split(b"\n\n")
-                tidied, failed = _tidy_events(events)
+                tidied, failed = _tidy_events(events, of_messages if path == MESSAGES else None)
                 if tidied:
                     yield tidied
                 if failed is not None:
@@ -126,10 +128,18 @@ def _scope(path: str, body: bytes) -> dict[str, Any]:
     }
 
 
-def _tidy_events(events: list[bytes]) -> tuple[bytes, ServeError | None]:
+def _tidy_events(
+    events: list[bytes], of_messages: MessageEvents | None
+) -> tuple[bytes, ServeError | None]:
     """The events as they should be, up to an error: vLLM goes on to [DONE] after one."""
-    tidied = []
+    tidied: list[bytes] = []
     for event in events:
+        if of_messages is not None and event.startswith(b"event: "):
+            value = json.loads(event.partition(b"\ndata: ")[2])
+            if value["type"] == "error":
+                return b"".join(tidied), _error(500, value["error"])
+            tidied.append(of_messages.tidy(value))
+            continue
         if not event.startswith(b"data: {"):  # named events, comments and [DONE]
             tidied.append(event + b"\n\n")
             continue
@@ -140,8 +150,10 @@ def _tidy_events(events: list[bytes]) -> tuple[bytes, ServeError | None]:
     return b"".join(tidied), None
 
 
-def _tidy_body(body: bytes) -> bytes:
+def _tidy_body(body: bytes, path: str) -> bytes:
     value = json.loads(body)
+    if path.startswith(MESSAGES):
+        return to_json(tidy_body(value))
     if isinstance(value, dict) and value.get("object") in _OPENAI_OBJECTS:
         value = _tidy(value)
     return to_json(value)
@@ -156,9 +168,7 @@ def _tidy(value: dict[str, Any]) -> dict[str, Any]:
         for part in ("message", "delta"):
             if part in kept:
                 needed = () if part == "delta" else ("content", "refusal")
-                kept[part] = _without_nulls(kept[part], *needed)
-                if "role" in kept[part]:  # vLLM repeats the role of the message that is continued
-                    kept[part]["role"] = "assistant"
+                kept[part] = _tidy_turn(_without_nulls(kept[part], *needed), whole=bool(needed))
         kept.setdefault("logprobs", None)
         kept.setdefault("finish_reason", None)
         if kept["logprobs"] is not None and ("message" in kept or chunk):
@@ -170,6 +180,21 @@ def _tidy(value: dict[str, Any]) -> dict[str, Any]:
     if tidied.get("usage") is not None:
         tidied["usage"] = _without_nulls(tidied["usage"])
     return tidied
+
+
+def _tidy_turn(turn: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """What the model said, with what clients look for, and without what is empty."""
+    if "role" in turn:  # vLLM repeats the role of the message that is continued
+        turn["role"] = "assistant"
+    if "reasoning" in turn:
+        turn.setdefault("reasoning_content", turn["reasoning"])
+    if not turn.get("tool_calls"):
+        turn.pop("tool_calls", None)
+    elif whole:
+        turn["content"] = turn["content"] or None
+    if whole:
+        turn.setdefault("annotations", [])
+    return turn
 
 
 def _without_nulls(value: dict[str, Any], *but: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from llm_serve.backends.prompts import chat_format_of
 from llm_serve.chat import ChatFormat
 from llm_serve.chat.formats import TOOL_PARSERS
-from llm_serve.chat.rendering import told_of
+from llm_serve.chat.plain import told_of
 
 PLAIN_TOOLS = """\
 {%- set plain = namespace(turns=[], results=[], written=[], told=[], function={}) -%}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm_serve.chat.answer import Answer
 from llm_serve.chat.formats.base import Functions
 from llm_serve.chat.formats.calls import call_object, call_or_text
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import Reading, Source
 
 _TAG = "<|python_tag|>"

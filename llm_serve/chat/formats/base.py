@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_serve.chat.answer import Answer
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import Reading, Source
 
 Functions = Mapping[str, dict[str, Any]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from llm_serve.chat.answer import Answer
 from llm_serve.chat.formats.base import CallFormat, Functions
 from llm_serve.chat.formats.calls import call_list, end_mark
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import Reading, Source
 
 

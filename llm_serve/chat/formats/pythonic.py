@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_serve.chat.answer import Answer
-from llm_serve.chat.arguments import Parameter, listed_parameters
 from llm_serve.chat.formats.base import Functions
 from llm_serve.chat.formats.calls import call_or_text
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.arguments import Parameter, listed_parameters
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import MAX_DEPTH, Reading, Source
 
 _BEGIN, _END = "<|python_start|>", "<|python_end|>"
@@ -96,9 +96,12 @@ class Pythonic:
             yield from source.skip(",")
 
     def guide(self, lark: Lark, functions: Functions, *, free: bool, parallel: bool) -> str:
-        call = lark.either(_rule(lark, function) for function in functions.values())
+        # The first call begins with one literal, which ends where free text may go on no longer:
+        # the longest text wins.
+        first = lark.either(_rule(lark, function, "[") for function in functions.values())
+        call = lark.either(_rule(lark, function, "") for function in functions.values())
         more = f'(", " {call})*' if parallel else ""
-        calls = f'"[" {call} {more} "]"'
+        calls = f'{first} {more} "]"'
         if lark.is_token(_BEGIN):
             calls = f"{lark.literal(_BEGIN)} {calls} {lark.literal(_END)} | {calls}"
         calls = lark.rule(calls)
@@ -108,11 +111,11 @@ class Pythonic:
         return lark.either([calls, lark.text_but(rf"\[({names})\(")])
 
 
-def _rule(lark: Lark, function: dict[str, Any]) -> str:
+def _rule(lark: Lark, function: dict[str, Any], before: str) -> str:
     parameters = listed_parameters(function)
     if parameters is None or not all(p.name.isidentifier() for p in parameters):
-        head = lark.literal(f"{function['name']}(**")
-        return f'{head} {lark.arguments(function)} ")"'
+        head = lark.literal(f"{before}{function['name']}(")
+        return f'{head} "**" {lark.arguments(function)} ")"'
     lenient = not function.get("strict")
     values = [_keyword(lark, parameter, lenient) for parameter in parameters]
     # Whichever comes first, the others come after a comma.
@@ -127,7 +130,7 @@ def _rule(lark: Lark, function: dict[str, Any]) -> str:
             break
     else:
         firsts.append('""')
-    return f'{lark.literal(function["name"] + "(")} {lark.either(firsts)} ")"'
+    return f'{lark.literal(before + function["name"] + "(")} {lark.either(firsts)} ")"'
 
 
 def _keyword(lark: Lark, parameter: Parameter, lenient: bool) -> str:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_serve.chat.answer import Answer
-from llm_serve.chat.arguments import (
+from llm_serve.chat.formats.base import Functions
+from llm_serve.chat.formats.calls import call_object, call_or_text, end_mark
+from llm_serve.chat.grammar.arguments import (
     Parameter,
     choices,
     is_text,
     listed_parameters,
     parameter_schema,
 )
-from llm_serve.chat.formats.base import Functions
-from llm_serve.chat.formats.calls import call_object, call_or_text, end_mark
-from llm_serve.chat.lark import Lark
+from llm_serve.chat.grammar.lark import Lark
 from llm_serve.chat.source import Reading, Source
 
 _NAME = re.compile(r"[\w.-]*")

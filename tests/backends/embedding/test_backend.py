@@ -53,6 +53,7 @@ async def test_token_ids_are_read_as_they_are(kept: Path, load: Load) -> None:
     ids = [tuple(words(text)["input_ids"]) for text in TEXTS]
     by_ids, by_text = await vectors(backend, ids), await vectors(backend, TEXTS)
     assert np.abs(by_ids - by_text).max() < 1e-5
+    assert [backend.tokens.encode(text, special=True) for text in TEXTS] == ids
     embedded = await backend.embed((*TEXTS, *ids), None)
     assert embedded.tokens == 2 * sum(map(len, ids))
 

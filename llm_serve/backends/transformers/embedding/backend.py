@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Embedded, Ranked
 from llm_serve.backends.prompts import text_prompt
+from llm_serve.backends.tokens import ModelTokens
 from llm_serve.chat import ChatFormat
 from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import (
@@ -91,6 +92,7 @@ class TransformersEmbedder:
             folder, self._config.id, self._engine_config, ranks=self._ranks
         )
         self._reader = Reader(self._checkpoint, self._config.id)
+        self.tokens = ModelTokens(self._checkpoint.tokenizer, self._checkpoint.longest)
         self._engine = Engine(self._checkpoint.encoder, self._engine_config.max_batch_tokens)
         report(LoadProgress("weights", 1.0))
         return held_before

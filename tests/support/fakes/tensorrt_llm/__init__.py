@@ -222,17 +222,23 @@ class RequestOutput:
         guide = self._params.guided_decoding
         if guide is None:
             return None
+        if guide.regex is not None:
+            return list(self._llm._checkpoint.tokenizer.encode(guide.regex))
         value = {} if guide.json is None else _least(json.loads(guide.json))
         return list(self._llm._checkpoint.tokenizer.encode(json.dumps(value)))
 
 
 def _least(schema: dict[str, Any]) -> Any:
+    if "anyOf" in schema:
+        return _least(schema["anyOf"][0])
+    if "const" in schema:
+        return schema["const"]
     match schema.get("type"):
         case "object":
             wanted = schema.get("required", ())
             return {name: _least(schema["properties"][name]) for name in wanted}
         case "array":
-            return []
+            return [_least(schema["items"])] * schema.get("minItems", 0)
         case "integer" | "number":
             return schema.get("minimum", 0)
         case "boolean":

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llm_serve.chat.arguments import arguments_schema
+from llm_serve.chat.grammar.arguments import arguments_schema
+from llm_serve.chat.grammar.loosened import loosened
 
 _SPACES = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 """JSON on one line, as templates show it to models: free white space is where small models stay."""
@@ -66,10 +67,13 @@ class Lark:
 
     def json(self, schema: Any, *, lenient: bool = False) -> str:
         """JSON that the schema allows; `lenient` leaves out of it what cannot be enforced."""
+        options: dict[str, Any] = dict(_SPACES)
+        if lenient:
+            schema = loosened(schema)
+            options["lenient"] = True
         if not isinstance(schema, dict):  # true or false
             schema = {} if schema else {"not": {}}
-        options = {**_SPACES, "lenient": True} if lenient else _SPACES
-        return self.rule(f"%json {json.dumps({'x-guidance': options, **schema})}")
+        return self.rule(f"%json {json.dumps({**schema, 'x-guidance': options})}")
 
     def arguments(self, function: dict[str, Any]) -> str:
         """The arguments of a function, as a JSON object."""

@@ -1,0 +1,1 @@
+"""Grammars of calls, from the schemas of functions."""

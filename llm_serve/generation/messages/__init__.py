@@ -1,0 +1,1 @@
+"""Answers in Anthropic's Messages: `renderer`, and `signature` for reasoning that comes back."""
