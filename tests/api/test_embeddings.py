@@ -1,5 +1,4 @@
-"""`POST /v1/embeddings` and `/v1/rerank`: what they take, what they answer, and which models they
-are for."""
+"""`POST /v1/embeddings`: what it takes, what it answers, and which models it is for."""
 
 from __future__ import annotations
 
@@ -20,9 +19,7 @@ from schemathesis import GenerationMode
 
 from llm_serve.api.parsing.embeddings import (
     EMBEDDINGS,
-    RERANK,
     parse_embedding,
-    parse_rerank,
 )
 from llm_serve.api.parsing.parse import parse_chat
 from llm_serve.api.schemas.openapi import document
@@ -192,10 +189,6 @@ async def test_the_replica_refuses_what_the_ingress_could_not_know() -> None:
     with pytest.raises(UnsupportedParameter, match="kind: embedding") as caught:
         await anext(execute(backend, request, 1))
     assert caught.value.param == "model"
-    asked = {"query": "a", "documents": ["b"]}
-    request = parse_rerank(asked, Config.model_validate({"models": [{"id": "t"}]}))
-    with pytest.raises(UnsupportedParameter, match="does not rank"):
-        await anext(execute(backend, request, 1))
 
 
 def test_many_inputs_take_few_places() -> None:
@@ -233,92 +226,6 @@ def test_the_openai_sdk_reads_both_formats(both: Api) -> None:
             assert one.embedding == pytest.approx(other.embedding, abs=1e-8)
         short = lax(sdk).embeddings.create(model=EMBEDDER, input=[[1, 2]], dimensions=3)
         assert len(short.data[0].embedding) == 3
-
-
-@pytest.fixture(scope="module")
-def ranker() -> Iterator[Api]:
-    with serving(echo("echo/r", kind="rerank"), echo(EMBEDDER, kind="embedding")) as api:
-        yield api
-
-
-DOCUMENTS = ["nothing", "a quick fox", {"text": "the quick brown fox"}, "a fox"]
-
-
-def test_documents_come_the_best_first(ranker: Api) -> None:
-    asked = {"query": "the quick brown fox", "documents": DOCUMENTS}
-    body = ranker.post(RERANK, asked).json()
-    assert [one["index"] for one in body["results"]] == [2, 1, 3, 0]
-    assert [one["relevance_score"] for one in body["results"]] == [1, 0.5, 0.25, 0]
-    assert body["results"][0]["document"] == {"text": "the quick brown fox"}
-    assert body["usage"] == {"prompt_tokens": 14, "total_tokens": 14}
-    two = ranker.post(RERANK, {**asked, "top_n": 2, "return_documents": False, "model": EMBEDDER})
-    assert two.json()["model"] == EMBEDDER
-    assert two.json()["results"] == [
-        {"index": 2, "relevance_score": 1.0},
-        {"index": 1, "relevance_score": 0.5},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"query": ""}, "query"),
-        ({"query": ["a"]}, "query"),
-        ({"query": None}, "query"),
-        ({"documents": []}, "documents"),
-        ({"documents": "a"}, "documents"),
-        ({"documents": ["a", 1]}, "documents[1]"),
-        ({"documents": [{"text": ""}]}, "documents[0].text"),
-        ({"documents": [{"title": "a"}]}, "documents[0].text"),
-        ({"documents": ["a"] * 2049}, "documents"),
-        ({"top_n": 0}, "top_n"),
-        ({"max_chunks_per_doc": 1}, "max_chunks_per_doc"),
-    ],
-)
-def test_what_is_wrong_with_a_ranking_is_named(
-    ranker: Api, fields: dict[str, Any], param: str
-) -> None:
-    refused(
-        ranker.post(RERANK, {"query": "a", "documents": ["b"], **fields}), InvalidRequest, param
-    )
-
-
-def test_a_model_that_ranks_does_nothing_else(ranker: Api) -> None:
-    can = {m["id"]: m["capabilities"] for m in ranker.get("/v1/models").json()["data"]}
-    assert (can["echo/r"]["rerank"], can["echo/r"]["embeddings"]) == (True, False)
-    for path, fields in (("/v1/embeddings", {"input": "a"}), (CHAT, {"messages": user("a")})):
-        assert "/v1/rerank" in refused(ranker.post(path, fields), UnsupportedParameter, "model")
-    config = Config.model_validate({"models": [echo("echo/r", kind="rerank")]})
-    asked = {"query": "a", "documents": ["b"] * 2048}
-    assert parse_rerank(asked, config).sequences == 128
-
-
-def test_a_model_that_talks_does_not_rank(both: Api) -> None:
-    asked = {"query": "a", "documents": ["b"], "model": TALKER}
-    assert "/v1/chat/completions" in refused(
-        both.post(RERANK, asked), UnsupportedParameter, "model"
-    )
-
-
-def test_rankings_that_the_document_allows_and_forbids(ranker: Api) -> None:
-    fuzz = Fuzz(document(), ("RerankRequest",), {"model": {"enum": ["echo/r", EMBEDDER, None]}})
-    seen = []
-
-    def judge(body: Any, response: httpx.Response) -> None:
-        seen.append(response.status_code)
-        known = {"model_not_found", "context_length_exceeded"}
-        assert response.status_code == 200 or response.json()["error"]["code"] in known, body
-
-    fuzz.run(ranker, "POST", RERANK, GenerationMode.POSITIVE, 60, judge)
-    assert seen.count(200) > 10
-    components = fuzz.document["components"]
-    schema = {**components["schemas"]["RerankRequest"], "components": components}
-    allowed = Draft202012Validator(schema)
-
-    def judge_wrong(body: Any, response: httpx.Response) -> None:
-        assert allowed.is_valid(body) or response.status_code == 400, body
-
-    fuzz.run(ranker, "POST", RERANK, GenerationMode.NEGATIVE, 80, judge_wrong)
 
 
 BODY = "EmbeddingRequest"
