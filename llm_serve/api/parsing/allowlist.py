@@ -38,20 +38,17 @@ def model_of(fields: Fields, config: Config, kinds: tuple[Kind, ...] = ("text",)
     known = model.known_kind
     if known is not None and known not in kinds:
         others = [m.id for m in config.models[:20] if m.known_kind in (*kinds, None)]
-        may = f" These may do it: {', '.join(others)}." if others else ""
-        embeds = "embedding" in kinds
+        named = f" ({', '.join(others)})" if others else ""
+        added = ", or configure one with `kind: embedding`" if "embedding" in kinds else ""
         raise UnsupportedParameter(
-            f"{model.id} {_DOES[known]}, or name another model"
-            f"{' (one configured with `kind: embedding`)' if embeds else ''}.{may}",
-            param="model",
+            f"{model.id} {_DOES[known]}; here, name another model{named}{added}.", param="model"
         )
     return model
 
 
 KINDS: tuple[Kind, ...] = ("text", "embedding", "rerank")
 _DOES: dict[Kind, str] = {
-    "text": "generates text and does nothing else; use /v1/chat/completions",
-    "embedding": "gives embeddings and generates no text; use /v1/embeddings",
-    "rerank": "ranks texts and does nothing else; use /v1/rerank",
+    "text": "generates text, by /v1/chat/completions and the like",
+    "embedding": "gives embeddings, by /v1/embeddings",
+    "rerank": "ranks texts, by /v1/rerank",
 }
-"""What a model of a kind does, and by which route."""

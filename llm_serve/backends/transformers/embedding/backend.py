@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from llm_serve.backends.base import Embedded, Ranked
+from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.prompts import text_prompt
 from llm_serve.backends.tokens import ModelTokens
 from llm_serve.chat import ChatFormat
@@ -69,19 +70,19 @@ class TransformersEmbedder:
 
     def _load(self, report: OnProgress) -> int:
         """Loads weights and engine. Returns the bytes that this process held before."""
-        from llm_serve.backends.installed import check_installed
         from llm_serve.models import resolve
         from llm_serve.models.footprint import estimate
 
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
-        check_installed(self._config)
-        from llm_serve.backends.transformers.checkpoint import held_bytes, use_threads
-        from llm_serve.backends.transformers.embedding import checkpoint
-        from llm_serve.backends.transformers.embedding.engine import Engine
-        from llm_serve.backends.transformers.embedding.reading import Reader
-        from llm_serve.models import gpu_memory, precision
-
+        try:
+            from llm_serve.backends.transformers.checkpoint import held_bytes, use_threads
+            from llm_serve.backends.transformers.embedding import checkpoint
+            from llm_serve.backends.transformers.embedding.engine import Engine
+            from llm_serve.backends.transformers.embedding.reading import Reader
+            from llm_serve.models import gpu_memory, precision
+        except ImportError as error:
+            raise LoadFailed(REMEDY["transformers"]) from error
         held_before = held_bytes()
         use_threads(self._engine_config.threads)
         device = precision.pick_device(self._engine_config.device)
