@@ -1,5 +1,9 @@
 # Two commands for a newcomer: `make serve` and `make test`.
-PYTHON ?= python3.11
+# Python 3.11 or 3.12 by whatever name it has. What answers to a name may be too old, or a shim of
+# pyenv without a Python behind it: each is tried.
+NAMES := python3.11 python3.12 python3 python
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(firstword $(foreach name,$(NAMES),$(shell $(name) -c '$(FITS)' >/dev/null 2>&1 && echo $(name))))
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --ignore tests/vllm
@@ -46,6 +50,13 @@ install: $(VENV)/.installed
 # Anew whenever the project's own list of packages changes. The sources of jsonschema, which no wheel
 # has, hold the JSON-Schema-Test-Suite.
 $(VENV)/.installed: pyproject.toml
+	@test -x $(BIN)/python || $(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
+	  echo "make needs Python 3.11 or 3.12, which is not: $(or $(PYTHON),$(NAMES)). Install one" \
+	    "(Debian, Ubuntu: apt install python3 python3-venv), or name it:" \
+	    "make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks its module venv. Install it (Debian, Ubuntu: apt install python3-venv)," \
+	    "or name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[transformers,test]'
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary jsonschema \

@@ -26,10 +26,12 @@ class ModelInfo:
     """What is known once a model is loaded."""
 
     context_length: int
-    """Tokens, prompt and answer together."""
+    """Tokens, prompt and answer together; of an embedding model, of one input."""
     footprint_bytes: int
     """Memory that the model holds: weights, KV cache and engine."""
     dtype: str
     device: str
     engine_version: str
     details: dict[str, str] = field(default_factory=dict, hash=False)
+    kind: Literal["text", "embedding", "rerank"] | None = None
+    """What it gives, where its files or its engine have told."""

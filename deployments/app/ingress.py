@@ -15,6 +15,7 @@ from deployments.app.gateway import HandleGateway
 from llm_serve.api.app import create_app
 from llm_serve.config import Config
 from llm_serve.config.api_keys import read_keys
+from llm_serve.models.kind import with_kinds
 
 
 @serve.ingress()
@@ -32,4 +33,4 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Starlette:
         bind = os.environ.get("LLM_SERVE_HOST")
-        return create_app(self._config, self._gateway, self._keys, bind)
+        return create_app(with_kinds(self._config), self._gateway, self._keys, bind)

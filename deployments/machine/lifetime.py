@@ -7,6 +7,7 @@ import json
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from deployments.door.door import NotServed
 from deployments.machine.launch import Order, StartFailed
@@ -16,12 +17,13 @@ from deployments.machine.ray_process import DISK_FULL
 from deployments.machine.supervisor import Broken, Supervisor
 from deployments.schema import ServeFile
 from llm_serve.cli.terminal import Terminal
-from llm_serve.config import Config, ModelConfig
+from llm_serve.config import Config, Kind, ModelConfig
 from llm_serve.errors import LoadFailed
 from llm_serve.host.ports import PortTaken, is_loopback, require_port
 from llm_serve.host.processes import adopt_orphans, end_all
 from llm_serve.host.signals import Stopped, StopSignals
 from llm_serve.models import is_cached, resolve
+from llm_serve.models.kind import with_kinds
 from llm_serve.progress import LoadProgress
 
 _QUESTION = "Explain cataract surgery in one sentence."
@@ -109,7 +111,8 @@ def _greet(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
     terminal.say("")
     terminal.important(f"Serving {config.default_model.id} at {url}/v1")
     terminal.say("Try:")
-    terminal.say(f"  {curl_line(url, config.server.api_key_file)}")
+    kind = with_kinds(config).default_model.known_kind
+    terminal.say(f"  {curl_line(url, config.server.api_key_file, kind)}")
     if ray["dashboard"] is not None:
         guard = (
             f"it asks for Ray's token, which is in {ray['token']}"
@@ -120,11 +123,16 @@ def _greet(supervisor: Supervisor, config: Config, terminal: Terminal) -> None:
     terminal.say("Ctrl-C stops everything that was started here.")
 
 
-def curl_line(url: str, api_key_file: str | None) -> str:
-    """One line for a shell."""
-    body = json.dumps({"messages": [{"role": "user", "content": _QUESTION}]})
+def curl_line(url: str, api_key_file: str | None, kind: Kind | None = None) -> str:
+    """One line for a shell, for a default model of this kind."""
+    body: dict[str, Any]
+    path, body = "chat/completions", {"messages": [{"role": "user", "content": _QUESTION}]}
+    if kind == "embedding":
+        path, body = "embeddings", {"input": _QUESTION}
     key = ""
     if api_key_file is not None:
         file = shlex.quote(str(Path(api_key_file).expanduser()))
         key = f" -H \"Authorization: Bearer $(sed -n '/^[^#]/{{p;q;}}' {file})\""
-    return f"curl -s {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
+    return (
+        f"curl -s {url}/v1/{path} -H 'Content-Type: application/json'{key} -d '{json.dumps(body)}'"
+    )

@@ -20,7 +20,13 @@ from llm_serve.api.hold_policy import hold_for
 from llm_serve.api.middleware import AccessControl, RequestIds
 from llm_serve.api.parsing.allowlist import Fields, unknown_model
 from llm_serve.api.parsing.body import read_body
-from llm_serve.api.parsing.by_engine import CHAT, TEXT, parse_for_engine
+from llm_serve.api.parsing.by_engine import CHAT, TEXT
+from llm_serve.api.parsing.embeddings import (
+    EMBEDDINGS,
+    RERANK,
+    parse_embedding,
+    parse_rerank,
+)
 from llm_serve.api.parsing.messages.parse import COUNT, MESSAGES, parse_count, parse_messages
 from llm_serve.api.parsing.parse import parse_chat, parse_completion, read_object
 from llm_serve.api.parsing.tokens import (
@@ -37,7 +43,7 @@ from llm_serve.api.responses import (
     path_of,
 )
 from llm_serve.api.schemas.openapi import document
-from llm_serve.api.schemas.operations import ENGINE_ROUTES, operations
+from llm_serve.api.schemas.operations import operations
 from llm_serve.api.status_stream import EventStream
 from llm_serve.api.stored_responses import ResponseRoutes
 from llm_serve.backends import CAPABILITIES
@@ -50,11 +56,12 @@ Parse = Callable[[Fields, Config], GenerationRequest]
 PARSERS: dict[str, Parse] = {
     CHAT: parse_chat,
     TEXT: parse_completion,
+    EMBEDDINGS: parse_embedding,
+    RERANK: parse_rerank,
     MESSAGES: parse_messages,
     COUNT: parse_count,
     TOKENIZE: parse_tokenize,
     DETOKENIZE: parse_detokenize,
-    **{path: parse_for_engine(path, need) for path, need in ENGINE_ROUTES.items()},
 }
 """What makes a request to a model of a body, by route."""
 _OF_BETAS: dict[Parse, Parse] = {

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from llm_serve.backends import CAPABILITIES, UNTRIED
+from llm_serve.backends import UNTRIED, capabilities_of
 from llm_serve.config import Config, ModelConfig
 from llm_serve.status import ModelStatus, ServerStatus
 
@@ -77,7 +77,7 @@ def _model(config: Config, model: ModelConfig, status: ServerStatus) -> dict[str
         "replicas": now.replicas,
         "default": model.id == config.default_model.id,
         "backend": model.backend,
-        "capabilities": asdict(CAPABILITIES[model.backend]),
+        "capabilities": asdict(capabilities_of(model, now.info.kind if now.info else None)),
         "limits": {"max_running": model.max_running, "max_queued": model.max_queued},
         "running": now.running,
         "queued": now.queued,

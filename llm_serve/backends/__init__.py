@@ -5,12 +5,12 @@ calls it, and `llm-serve check` calls `check_engine`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from llm_serve.backends.base import Backend, Capabilities
 
 if TYPE_CHECKING:
-    from llm_serve.config import ModelConfig
+    from llm_serve.config import Kind, ModelConfig
 
 _SAMPLING = Capabilities(
     n=True,
@@ -33,10 +33,18 @@ CAPABILITIES: dict[str, Capabilities] = {
         reasoning=True,
         responses=True,
         messages=True,
+        embeddings=True,
+        rerank=True,
         tokenize=True,
     ),
     "transformers": replace(
-        _SAMPLING, tools=True, response_format=True, reasoning=True, responses=True
+        _SAMPLING,
+        tools=True,
+        response_format=True,
+        reasoning=True,
+        responses=True,
+        embeddings=True,
+        rerank=True,
     ),
     "vllm": replace(
         _SAMPLING,
@@ -47,6 +55,7 @@ CAPABILITIES: dict[str, Capabilities] = {
         reasoning=True,
         extensions=True,
         embeddings=True,
+        rerank=True,
         responses=True,
         adapters=True,
     ),
@@ -59,6 +68,26 @@ UNTRIED: dict[str, str] = {
     "tensorrt_llm": "written for TensorRT-LLM 1.2 and tested on a fake of it, not on hardware",
 }
 """What a backend was not tried with; `/v1/models/{id}` shows it with each of its models."""
+
+
+def capabilities_of(model: ModelConfig, kind: Kind | None = None) -> Capabilities:
+    """What one model can do: what its backend can, and its kind does. `kind` is what a load has
+    told, for a model whose configuration does not say."""
+    can = CAPABILITIES[model.backend]
+    match model.known_kind or kind:
+        case "embedding" | "rerank" as known:
+            return Capabilities(
+                chat=False,
+                completions=False,
+                embeddings=can.embeddings and known == "embedding",
+                rerank=can.rerank,
+                extensions=can.extensions,
+                tokenize=can.tokenize,
+            )
+        case "text":
+            return replace(can, embeddings=False, rerank=False)
+        case _:
+            return can
 
 
 def create(model: ModelConfig) -> Backend:
@@ -75,9 +104,9 @@ def create(model: ModelConfig) -> Backend:
         from llm_serve.backends.tensorrt_llm import TensorrtBackend
 
         return TensorrtBackend(model)
-    from llm_serve.backends.transformers.backend import TransformersBackend
+    from llm_serve.backends.by_kind import BackendByKind
 
-    return TransformersBackend(model)
+    return cast(Backend, BackendByKind(model))
 
 
 def check_engine(model: ModelConfig) -> None:

@@ -5,6 +5,7 @@ Nothing here imports an engine. A backend serves one model for the life of its p
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +39,7 @@ class Capabilities:
     extensions: bool = False
     """The engine's own request fields, beyond OpenAI's."""
     embeddings: bool = False
+    rerank: bool = False
     responses: bool = False
     messages: bool = False
     tokenize: bool = False
@@ -67,6 +69,39 @@ class Backend(Protocol):
     async def check_health(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What an embedding model made of the inputs of one request: a vector of each, float32, and
+    how many tokens they had together."""
+
+    vectors: list[array[float]]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """How well each document answers the query, more being better, and how many tokens there
+    were."""
+
+    scores: list[float]
+    tokens: int
+
+
+class EmbeddingBackend(Backend, Protocol):
+    """A backend whose model gives embeddings, or ranks; `generate` and `encode_chat` refuse.
+
+    `embed` takes texts and token ids, and cuts the vectors to `dimensions`; a model that only ranks
+    refuses it. Both raise PromptTooLong for an input that the model cannot take whole, and
+    InvalidRequest; to cancel the task frees the inputs that wait.
+    """
+
+    async def embed(
+        self, inputs: tuple[str | tuple[int, ...], ...], dimensions: int | None
+    ) -> Embedded: ...
+
+    async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked: ...
 
 
 class Tokens(Protocol):

@@ -7,20 +7,26 @@ engine does by accident. It is deterministic; sampling changes nothing.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import os
 import re
+from array import array
 from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
+from llm_serve.backends.base import Embedded, Ranked
 from llm_serve.backends.prompts import chat_details
 from llm_serve.chat import ChatFormat
 from llm_serve.config import EchoEngine, ModelConfig
-from llm_serve.errors import InternalError, LoadFailed, PromptTooLong
+from llm_serve.errors import InternalError, InvalidRequest, LoadFailed, PromptTooLong
 from llm_serve.progress import LoadProgress, ModelInfo, OnProgress
 from llm_serve.sampling import Conversation, Delta, FinishReason, Prompt, Sampling, TokenLogprob
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 _STEPS = 20
+_DIMENSIONS = 32
+"""Of its embeddings, at most."""
 
 
 class EchoBackend:
@@ -108,6 +114,36 @@ class EchoBackend:
         finally:
             self.running -= 1
 
+    async def embed(
+        self, inputs: tuple[str | tuple[int, ...], ...], dimensions: int | None
+    ) -> Embedded:
+        """Of each input a vector of unit length that its tokens alone decide."""
+        if (dimensions or 0) > _DIMENSIONS:
+            raise InvalidRequest(
+                f"dimensions: the vectors have {_DIMENSIONS} numbers; ask for as many or fewer.",
+                param="dimensions",
+            )
+        counts = [len(_WORDS.findall(one)) if isinstance(one, str) else len(one) for one in inputs]
+        if max(counts) > self.engine.context_length:
+            raise PromptTooLong(
+                f"An input has {max(counts)} tokens and the context holds "
+                f"{self.engine.context_length}; shorten it.",
+                param="input",
+            )
+        self.running += 1
+        try:
+            await asyncio.sleep(self.engine.first_token_s)
+            return Embedded([_vector(one, dimensions) for one in inputs], sum(counts))
+        finally:
+            self.running -= 1
+
+    async def rank(self, query: str, documents: tuple[str, ...]) -> Ranked:
+        """By how many of the query's words a document has."""
+        words = set(query.split())
+        await asyncio.sleep(self.engine.first_token_s)
+        scores = [len(words & set(one.split())) / max(len(words), 1) for one in documents]
+        return Ranked(scores, sum(len(_WORDS.findall(one)) for one in (query, *documents)))
+
     async def check_health(self) -> None:
         return
 
@@ -116,6 +152,12 @@ class EchoBackend:
 
     def word(self, token_id: int) -> str:
         return self._words[token_id] if token_id < len(self._words) else f"<{token_id}> "
+
+
+def _vector(text: str | tuple[int, ...], dimensions: int | None) -> array[float]:
+    digest = hashlib.sha256(repr(text).encode()).digest()[: dimensions or _DIMENSIONS]
+    values = [byte - 127.5 for byte in digest]
+    return array("f", (value / math.hypot(*values) for value in values))
 
 
 class _Words:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_serve.backends import engine_keys
+from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import (
     chat_details,
@@ -224,11 +225,7 @@ def imported(model_id: str) -> Any:
     try:
         import tensorrt_llm
     except ImportError as error:
-        raise LoadFailed(
-            f"{model_id}: TensorRT-LLM is not installed, or not for this machine. It needs an "
-            "NVIDIA GPU: take NVIDIA's container nvcr.io/nvidia/tensorrt-llm/release, or "
-            "pip install 'tensorrt_llm>=1.2' from NVIDIA's index, then llm-serve beside it."
-        ) from error
+        raise LoadFailed(f"{model_id}: {REMEDY['tensorrt_llm']}") from error
     missing = missing_of(tensorrt_llm)
     if missing:
         found = getattr(tensorrt_llm, "__version__", "unknown")

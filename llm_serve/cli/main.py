@@ -13,10 +13,11 @@ import typer
 
 from llm_serve import __version__
 from llm_serve.backends import check_engine
+from llm_serve.backends.installed import check_installed
 from llm_serve.cli.selection import BadChoice, choose_models
 from llm_serve.cli.terminal import Terminal
 from llm_serve.cli.verbs import VERBS
-from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, default_config
+from llm_serve.config import DEFAULT_HOST, DEFAULT_MODEL, DEFAULT_PORT, Config, default_config
 from llm_serve.config.yaml_file import BadFile
 from llm_serve.errors import LoadFailed
 from llm_serve.models import cache_root
@@ -101,6 +102,7 @@ def serve(
     except (BadFile, BadChoice) as error:
         terminal.error(str(error))
         raise typer.Exit(_USAGE) from None
+    _require_engines(chosen, terminal)
     from deployments.machine.lifetime import serve_until_stopped
 
     address = {"host": host or file.host, "port": port or file.port}
@@ -169,6 +171,19 @@ def pull(
 
 for verb in VERBS:
     app.command()(verb)
+
+
+def _require_engines(config: Config, terminal: Terminal) -> None:
+    """Ends the command where a model that is loaded at the start has no engine here, and warns
+    where another has none: a load would say it minutes later."""
+    for model in config.models:
+        try:
+            check_installed(model)
+        except LoadFailed as error:
+            if model is config.default_model or model.preload or model.pin:
+                terminal.error(error.detail)
+                raise typer.Exit(1) from None
+            terminal.warn(error.detail)
 
 
 def _file_of(config: Path | None) -> ServeFile:

@@ -11,7 +11,7 @@ from llm_serve.config.engines import (
     TransformersEngine,
     VllmEngine,
 )
-from llm_serve.config.models import AdapterConfig, ModelConfig, SamplingDefaults
+from llm_serve.config.models import AdapterConfig, Kind, ModelConfig, SamplingDefaults
 from llm_serve.config.tree import (
     DEFAULT_HOST,
     DEFAULT_MODEL,
@@ -36,6 +36,7 @@ __all__ = [
     "Config",
     "EchoEngine",
     "EngineSection",
+    "Kind",
     "ModelConfig",
     "PassThroughEngine",
     "Residency",

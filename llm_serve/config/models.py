@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -14,7 +14,13 @@ from llm_serve.config.engines import (
     TransformersEngine,
 )
 
+Kind = Literal["text", "embedding", "rerank"]
+"""What a model gives: text that goes on, one vector for each text, or how well a text answers
+another."""
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+
+_TEXT_ALONE = ("tensorrt_llm", "echo")
+"""Backends whose models are of this kind unless they are told otherwise."""
 
 
 class SamplingDefaults(FrozenModel):
@@ -38,6 +44,11 @@ class ModelConfig(FrozenModel):
     id: ModelId = Field(description="What requests name, and the hub id if `source` is left out.")
     backend: BackendName = Field(
         "transformers", description="The engine; echo answers with the question, for tests."
+    )
+    kind: Kind | None = Field(
+        None,
+        description="text: chats and texts; embedding: `/v1/embeddings` and `/v1/rerank`; rerank: "
+        "`/v1/rerank`. null: what the files of the model say.",
     )
     source: str | None = Field(
         None,
@@ -106,6 +117,18 @@ class ModelConfig(FrozenModel):
         return (
             section.model_validate(engine or {}) if not isinstance(engine, FrozenModel) else engine
         )
+
+    @property
+    def known_kind(self) -> Kind | None:
+        """The kind, where no file need be read for it."""
+        by_backend: Kind | None = "text" if self.backend in _TEXT_ALONE else None
+        return self.kind or by_backend
+
+    @model_validator(mode="after")
+    def _tensorrt_generates(self) -> Self:
+        if self.kind not in (None, "text") and self.backend == "tensorrt_llm":
+            raise ValueError(f"kind: the {self.backend} backend generates text alone; use another")
+        return self
 
     @model_validator(mode="after")
     def _adapters_need_vllm(self) -> Self:

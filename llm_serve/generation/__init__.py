@@ -3,6 +3,7 @@
 - `request`: what crosses from the ingress, which makes it (`llm_serve.api.parsing`).
 - `execution`: prompts in, deltas of every sequence out, coalesced.
 - `encoding`: its prompts as tokens.
+- `embeddings`: vectors of its prompts, as JSON.
 - `render`: deltas to OpenAI's JSON and server-sent events; other dialects have a renderer each.
 - `responses`, of `response_items`: deltas to OpenAI's Responses; `responses_by_engine` reads those
   of an engine's own server, `tool_names` tells its tools and functions apart.

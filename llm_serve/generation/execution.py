@@ -14,6 +14,7 @@ from typing import cast
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
 from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.generation.embeddings import embed, rerank
 from llm_serve.generation.encoding import LONG_TEXT, encode
 from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
@@ -35,6 +36,8 @@ RENDERERS: dict[Dialect, Callable[[GenerationRequest, int, int], Renderer]] = {
 """What renders the answers to chats and texts: made of the request, the tokens of its prompts and
 the number of its answers."""
 WITHOUT_GENERATING: dict[Kind, Callable[[Backend, GenerationRequest], Awaitable[bytes]]] = {
+    "embedding": embed,
+    "rerank": rerank,
     "tokenize": tokenize,
     "detokenize": detokenize,
 }

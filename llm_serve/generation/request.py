@@ -7,20 +7,36 @@ from typing import Any, Literal
 
 from llm_serve.sampling import Conversation, Sampling
 
-Kind = Literal["chat", "completion", "engine", "embedding", "tokenize", "detokenize"]
+Kind = Literal["chat", "completion", "engine", "embedding", "rerank", "tokenize", "detokenize"]
 Dialect = Literal["chat", "responses", "messages"]
 """In which protocol a chat is answered: OpenAI's chat completions or Responses, Anthropic's
 Messages."""
+
+
+INPUTS_A_PLACE = 16
+"""So many inputs of an embedding model take one place: each is one pass over its tokens, where an
+answer is one pass for every token of its own. The 2048 that OpenAI's clients may send at once fit
+into the places that a model has by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """How embeddings are wanted: cut to `dimensions`, and as base64 of little-endian float32 or as
+    numbers."""
+
+    dimensions: int | None = None
+    base64: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request of one client, which may ask for several answers. It is sent by pickle.
 
-    A `completion` has `prompts`, texts or token ids, and so has an `embedding`; a `chat` has a
-    `conversation`. `tokenize` has either, `detokenize` has token ids; both generate nothing. An
-    `engine` request goes to the engine's own server as it came: it has the `body`, its JSON, which
-    holds `inputs` prompts.
+    A `completion` has `prompts`, texts or token ids, and so has an `embedding`, with how its
+    `vectors` are wanted; of a `rerank` the first is the query. A `chat` has a `conversation`.
+    `tokenize` has either, `detokenize` has token ids; both generate nothing. An `engine` request
+    goes to the engine's own server as it came: it has the `body`, its JSON, which holds `inputs`
+    prompts.
     """
 
     id: str
@@ -35,6 +51,7 @@ class GenerationRequest:
     prompts: tuple[str | tuple[int, ...], ...] = ()
     n: int = 1
     """Answers to each prompt."""
+    vectors: Vectors | None = None
     stream: bool = False
     include_usage: bool = False
     """Whether a stream ends with a chunk that counts its tokens."""
@@ -60,7 +77,11 @@ class GenerationRequest:
 
     @property
     def sequences(self) -> int:
-        """How many answers the engine generates: `n` to each prompt."""
+        """How many answers the engine generates, `n` to each prompt; for as many the request takes
+        places."""
+        if self.kind in ("embedding", "rerank"):
+            inputs = len(self.prompts) - (self.kind == "rerank")  # the query is no input
+            return -(-inputs // INPUTS_A_PLACE)
         return self.n * (len(self.prompts) or self.inputs)
 
     @property

@@ -16,12 +16,15 @@ from llm_serve.config import (
     TransformersEngine,
 )
 from llm_serve.models import find, weights_bytes
+from llm_serve.models.kind import kind_of
 
 Generating = TransformersEngine | PassThroughEngine
 ENGINE_BYTES = 600 * 2**20
 """Python, torch and transformers in a fresh process, measured as resident on a CPU machine."""
 UNKNOWN_BYTES = 4 * 2**30
 """For a model that is not fetched yet, whose size nobody knows; its first load corrects it."""
+_LONGEST_TRIED = 8192
+"""Tokens of an input that counts as usual, of a model that takes more."""
 
 
 def estimate(model: ModelConfig, *, here: bool = False) -> int:
@@ -42,6 +45,10 @@ def estimate(model: ModelConfig, *, here: bool = False) -> int:
         config = json.loads((folder / "config.json").read_text())
         width = _width(config, model.engine, here=here)
         weights = weights_bytes(folder) * width // _stored(config)
+        if isinstance(model.engine, TransformersEngine) and (
+            (model.kind or kind_of(folder)) != "text"
+        ):
+            return ENGINE_BYTES + weights + _batch(config, model.engine, width)
         return ENGINE_BYTES + weights + _kv_cache(config, model.engine, width)
     except (ImportError, OSError, ValueError, TypeError, AttributeError):
         return UNKNOWN_BYTES  # the load will say what is wrong
@@ -81,3 +88,13 @@ def _kv_cache(config: dict[str, Any], engine: Generating, width: int) -> int:
     size = int(text.get("head_dim") or (int(text.get("hidden_size", 0)) // max(heads, 1)))
     per_token = 2 * int(text.get("num_hidden_layers", 0)) * kv_heads * size
     return engine.kv_cache_tokens * per_token * width
+
+
+def _batch(config: dict[str, Any], engine: TransformersEngine, width: int) -> int:
+    """What one pass of a model that does not generate makes of its tokens beside the weights: some
+    eight vectors of a layer's width and two of its feed-forward part's, of as many tokens as a
+    batch or one input has."""
+    size = int(config.get("hidden_size") or config.get("dim") or config.get("d_model") or 0)
+    inner = int(config.get("intermediate_size") or 4 * size)
+    longest = min(int(config.get("max_position_embeddings") or 0), _LONGEST_TRIED)
+    return max(engine.max_batch_tokens, longest) * (8 * size + 2 * inner) * width

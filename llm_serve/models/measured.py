@@ -13,7 +13,7 @@ from llm_serve.models.cache import cache_root
 from llm_serve.residency import Measurement
 
 _SETTINGS = {
-    *("id", "backend", "source", "engine", "max_running", "num_gpus", "env", "adapters"),
+    *("id", "backend", "source", "engine", "max_running", "num_gpus", "env", "adapters", "kind"),
 }
 
 

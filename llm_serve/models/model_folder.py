@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+MODULES = "modules.json"
+"""The file by which sentence-transformers names the parts of an embedding model."""
+_WITH_WEIGHTS = ("Dense", "LayerNorm")
+_WITH_SETTINGS = ("Pooling", *_WITH_WEIGHTS)
+_WEIGHTS = "model.safetensors"
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 
 
@@ -41,9 +47,32 @@ def check_folder(folder: Path) -> None:
         missing = sorted(str(n) for n in names - {shard.name for shard in shards})
         if missing:
             raise BadFolder(f"lacks {len(missing)} of {len(names)} weight files: {missing[0]}")
-    for shard in shards:
+    for shard in (*shards, *_parts(folder)):
         if cut_off(shard):
             raise BadFolder(f"has a damaged or cut-off {shard.name}; copy or download it again")
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The weights of an embedding model that lie in folders of their own. Raises BadFolder where
+    some, or what is said of a part, is not there."""
+    if not (folder / MODULES).exists():
+        return
+    try:
+        parts = json.loads((folder / MODULES).read_bytes())
+        named = [(str(part["path"]), str(part["type"])) for part in parts]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise BadFolder(f"has an unreadable {MODULES}") from None
+    for place, kind in named:
+        own = folder / place
+        if not place or not own.resolve().is_relative_to(folder.resolve()):
+            continue
+        kind = kind.rpartition(".")[2]
+        if kind in _WITH_SETTINGS and not (own / "config.json").exists():
+            raise BadFolder(f"has no {place}/config.json; copy or download it again")
+        if kind in _WITH_WEIGHTS:
+            if (own / "pytorch_model.bin").exists() and not (own / _WEIGHTS).exists():
+                raise BadFolder(f"has pickled weights in {place}, which can run code when read")
+            yield own / _WEIGHTS
 
 
 def _read_object(file: Path) -> dict[str, object]:

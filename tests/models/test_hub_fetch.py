@@ -51,7 +51,7 @@ class Hub:
                 elif path.startswith("/api/models/org/name/revision/"):
                     self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}", body=body)
                 elif path.startswith(f"/org/name/resolve/{COMMIT}/"):
-                    self._file(path.rpartition("/")[2], body=body)
+                    self._file(path.partition(f"{COMMIT}/")[2], body=body)
                 else:
                     self._send(404, {"X-Error-Code": "RepoNotFound"}, b"{}", body=body)
 
@@ -147,6 +147,37 @@ def test_a_model_is_downloaded_without_its_pickles(hub: Hub, tmp_path: Path) -> 
     assert seen[0] == LoadProgress("download", None)
     assert seen[-1] == LoadProgress("download", 1.0)
     assert is_cached(MODEL)
+
+
+def test_the_parts_of_an_embedding_model_come_too_and_no_other_folder(
+    hub: Hub, tmp_path: Path
+) -> None:
+    parts = {
+        "modules.json": json.dumps(
+            [
+                {"path": "", "type": "sentence_transformers.models.Transformer"},
+                {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+                {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+            ]
+        ).encode(),
+        "1_Pooling/config.json": b"{}",
+        "2_Dense/config.json": b"{}",
+        "2_Dense/model.safetensors": hub.files["model.safetensors"],
+    }
+    others = {
+        "2_Dense/pytorch_model.bin": b"a pickle",
+        "onnx/config.json": b"{}",
+        "4bit/model.safetensors": hub.files["model.safetensors"],
+        "onnx/1_Pooling/config.json": b"{}",
+    }
+    hub.files |= parts | others
+    folder = resolve(MODEL)
+    found = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+    assert found == {"config.json", "tokenizer.json", "model.safetensors", *parts}
+    (folder / "2_Dense" / "model.safetensors").resolve().write_bytes(b"damaged")
+    hub.fetched.clear()
+    assert resolve(MODEL) == folder
+    assert hub.fetched == ["2_Dense/model.safetensors"]
 
 
 def test_once_cached_no_network_is_needed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

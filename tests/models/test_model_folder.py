@@ -89,3 +89,42 @@ def test_clients_are_shown_no_folder_and_the_person_the_one_in_the_configuration
     assert "/" not in caught.value.message
     assert "The model folder of " in caught.value.message
     assert not is_cached(config(source))
+
+
+def embedding(folder: Path) -> None:
+    """Makes it one of sentence-transformers' with a projection."""
+    kinds = ("Transformer", "Pooling", "Dense", "Normalize")
+    modules = [
+        {"idx": i, "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.x.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    for part in ("1_Pooling", "2_Dense"):
+        (folder / part).mkdir()
+        (folder / part / "config.json").write_text("{}")
+    (folder / "2_Dense" / "model.safetensors").write_bytes(
+        (folder / "model.safetensors").read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "1_Pooling" / "config.json").unlink(), "1_Pooling/config.json"),
+        (cut("2_Dense/model.safetensors"), "cut-off model.safetensors"),
+        (lambda folder: only_pickles(folder / "2_Dense"), "pickled weights in 2_Dense"),
+        (lambda folder: (folder / "modules.json").write_text("{"), "unreadable modules.json"),
+        (lambda folder: (folder / "modules.json").write_text("[1]"), "unreadable modules.json"),
+    ],
+)
+def test_the_parts_of_an_embedding_model_are_looked_at(
+    tmp_path: Path, model_folder: Callable[..., Path], damage: Damage, words: str
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    embedding(folder)
+    assert resolve(config(folder)) == folder
+    damage(folder)
+    assert not is_cached(config(folder))
+    with pytest.raises(LoadFailed) as caught:
+        resolve(config(folder))
+    assert words in caught.value.message

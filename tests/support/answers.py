@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_serve.api.schemas import answers as types
 from llm_serve.api.schemas import states
+from llm_serve.api.schemas.embeddings import EmbeddingList, Reranking
 from llm_serve.api.schemas.messages import answers as messages
 from llm_serve.api.schemas.responses import answer as response_types
 
-ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped")
+ENGINE_MODELS = ("smol", "smol-louder", "small/vllm", "small/cramped", "small/pools")
 """Those of tests/vllm, whose engine's own server may answer, with members of its own."""
 _WHOLE = {
     "model.load": states.ModelLoad,
@@ -58,6 +59,10 @@ def kind_of(path: str, body: Any) -> Any:
         return states.Health
     if path.endswith("/v1/models") and name == "list":
         return states.ModelList
+    if path.endswith("/v1/embeddings") and body.get("model") not in ENGINE_MODELS:
+        return EmbeddingList
+    if path.endswith("/v1/rerank") and body.get("model") not in ENGINE_MODELS:
+        return Reranking
     by_engine = body.get("model") in ENGINE_MODELS and name in _BY_ENGINE
     return (_BY_ENGINE if by_engine else _WHOLE).get(name)
 

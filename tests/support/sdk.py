@@ -46,7 +46,7 @@ def exercise(client: OpenAI, model: str) -> str:
     text = client.completions.create(
         model=model, prompt="one two", max_tokens=8, temperature=0, logprobs=0
     )
-    chunks = _lax(client).completions.create(
+    chunks = lax(client).completions.create(
         model=model, prompt="one two", max_tokens=8, temperature=0, stream=True
     )
     assert "".join(c.choices[0].text for c in chunks) == text.choices[0].text
@@ -73,7 +73,8 @@ async def exercise_async(client: AsyncOpenAI, model: str) -> str:
     return answer
 
 
-def _lax(client: OpenAI) -> OpenAI:
+def lax(client: OpenAI) -> OpenAI:
+    """The same client without strict validation."""
     return client.with_options(_extra_kwargs={"_strict_response_validation": False})
 
 

@@ -1,4 +1,5 @@
-"""The real small model under several ids, in two dtypes and two engines, and room for one."""
+"""The real small model under several ids, in two dtypes and two engines, talking and embedding, and
+room for one."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import pytest
 from openai import OpenAI
 
 from llm_serve.config import default_config
-from llm_serve.errors import LoadFailed
+from llm_serve.errors import LoadFailed, UnsupportedParameter
 from tests.support.client import Api, refused
 from tests.support.cluster import Cluster
 from tests.support.residents import Residents
@@ -25,6 +26,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 FULL, HALF, GONE, TENSORRT = "small/full", "small/half", "small/gone", "small/tensorrt"
+EMBEDS = "small/embeds"
 ONE_WORD = {"max_tokens": 8, "temperature": 0}
 
 
@@ -40,6 +42,7 @@ def cluster() -> Iterator[Cluster]:
         "models": [
             _entry(FULL, "float32"),
             _entry(HALF, "bfloat16"),
+            _entry(EMBEDS, "float32", kind="embedding"),
             _entry(GONE, "float32", source="/no/such/folder"),
             {**_entry(TENSORRT, "float32"), "backend": "tensorrt_llm", "env": environment()}
             | {"engine": {"dtype": "float32"}},
@@ -115,6 +118,60 @@ def test_a_stream_ends_whole_while_the_other_is_asked_for(real: Api) -> None:
     assert stream.error is None
     assert stream.done
     assert stream.text == whole
+
+
+def test_an_embedding_model_and_a_chat_model_take_turns(real: Api) -> None:
+    texts = ["A cat sat on the mat.", "The kitten is sitting on a rug.", "Interest rates rose."]
+    with OpenAI(base_url=f"{real.client.base_url}/v1", api_key="x") as client:
+
+        def embed(**fields: Any) -> list[list[float]]:
+            answer = client.embeddings.create(model=EMBEDS, input=texts, **fields)
+            assert [one.index for one in answer.data] == [0, 1, 2]
+            assert answer.usage.prompt_tokens == answer.usage.total_tokens > 12
+            return [one.embedding for one in answer.data]
+
+        by_bytes = embed()  # the SDK asks for base64 by itself
+        view = shown(real, EMBEDS)
+        assert view["loaded"]
+        assert (view["capabilities"]["embeddings"], view["capabilities"]["chat"]) == (True, False)
+        assert view["engine_details"]["pooling"] == "lasttoken"
+        assert {len(vector) for vector in by_bytes} == {576}
+        answer = client.chat.completions.create(
+            model=FULL, messages=[{"role": "user", "content": "Say hello"}], **ONE_WORD
+        )
+        assert (answer.choices[0].message.content or "").strip()
+        assert not shown(real, EMBEDS)["loaded"]
+        by_number = embed(encoding_format="float")
+        assert not shown(real, FULL)["loaded"]
+        for one, other in zip(by_bytes, by_number, strict=True):
+            assert one == pytest.approx(other, abs=1e-4)
+        assert [len(vector) for vector in embed(dimensions=8)] == [8, 8, 8]
+
+
+def test_a_request_for_the_wrong_kind_loads_nothing(real: Api) -> None:
+    """The ingress knows what its configuration and the files that are here say."""
+    make_ready(real, FULL)
+    asked = {"input": "a", "model": HALF}
+    assert "kind: embedding" in refused(
+        real.post("/v1/embeddings", asked), UnsupportedParameter, "model"
+    )
+    assert "/v1/embeddings" in refused(ask(real, EMBEDS), UnsupportedParameter, "model")
+    assert shown(real, FULL)["loaded"]
+    assert {shown(real, model)["status"] for model in (HALF, EMBEDS)} <= {"unloaded", "draining"}
+
+
+def test_a_stream_ends_whole_while_embeddings_wait(real: Api) -> None:
+    question = "Count from one to fifty in words."
+    make_ready(real, FULL)
+    with live(real, FULL, question, max_tokens=100, temperature=0) as stream:
+        stream.read(1)
+        with ThreadPoolExecutor(1) as pool:
+            asked = {"model": EMBEDS, "input": ["a word"] * 300}
+            waiting = pool.submit(real.post, "/v1/embeddings", asked, headers={"prefer": "wait=60"})
+            stream.read()
+            assert len(waiting.result().json()["data"]) == 300
+    assert stream.done
+    assert stream.error is None
 
 
 def test_a_broken_path_is_told_and_the_other_models_serve_on(real: Api) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_serve.errors import InvalidRequest, PromptTooLong, UnknownModel
+from llm_serve.errors import InvalidRequest, PromptTooLong, UnknownModel, UnsupportedParameter
 from tests.support.client import CHAT, TEXT, Api, refused, user
 from tests.vllm.conftest import ADAPTER, MODEL
 
@@ -174,9 +174,11 @@ def test_tokenize_and_back(api: Api) -> None:
 
 
 def test_what_the_model_has_no_engine_for_is_refused(api: Api) -> None:
-    response = api.post("/v1/embeddings", {"input": "x"})
-    assert response.status_code == 400
-    assert "/v1/embeddings" in response.json()["error"]["message"]
+    for path, body in (
+        ("/v1/embeddings", {"input": "x"}),
+        ("/v1/rerank", {"query": "x", "documents": ["y"]}),
+    ):
+        assert path in refused(api.post(path, body), UnsupportedParameter, "model")
 
 
 @pytest.mark.parametrize(

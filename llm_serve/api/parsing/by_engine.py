@@ -7,17 +7,24 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from llm_serve.api.parsing.allowlist import Fields, model_of
+from llm_serve.api.parsing.allowlist import KINDS, Fields, model_of
 from llm_serve.api.schemas.requests import Sampled
 from llm_serve.api.schemas.values import MAX_MESSAGES
 from llm_serve.backends import CAPABILITIES
-from llm_serve.config import Config, ModelConfig, VllmEngine
+from llm_serve.config import Config, Kind, ModelConfig, VllmEngine
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Sampling, Tools
 from llm_serve.wire import to_json
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "/v1/embeddings": ("embedding",),
+    "/v1/rerank": ("rerank", "embedding"),
+    "/tokenize": KINDS,
+    "/detokenize": KINDS,
+}
+"""Which kinds of models a route is for; all others are for text."""
 _STREAMED = ("/v1/responses",)
 
 
@@ -25,7 +32,7 @@ def parse_for_engine(path: str, capability: str) -> Callable[[Fields, Config], G
     """The parser of a route that engines with a server of their own answer."""
 
     def parse(fields: Fields, config: Config) -> GenerationRequest:
-        model = model_of(fields, config)
+        model = model_of(fields, config, _KINDS.get(path, ("text",)))
         if not getattr(CAPABILITIES[model.backend], capability):
             raise UnsupportedParameter(
                 f"{path} is not supported by the {model.backend} backend of {model.id}; "

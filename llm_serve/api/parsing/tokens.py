@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from llm_serve.api.parsing.allowlist import Fields, model_of
+from llm_serve.api.parsing.allowlist import KINDS, Fields, model_of
 from llm_serve.api.parsing.by_engine import parse_for_engine
 from llm_serve.api.parsing.conversation import conversation_of
 from llm_serve.api.parsing.explain import explain
@@ -34,7 +34,7 @@ _Body = TypeVar("_Body")
 
 def parse_tokenize(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /tokenize`. Raises InvalidRequest and its children."""
-    model = model_of(fields, config)
+    model = model_of(fields, config, KINDS)
     if CAPABILITIES[model.backend].extensions:
         return parse_for_engine(TOKENIZE, "tokenize")(fields, config)
     body = _read(_TOKENIZE, fields)
@@ -47,7 +47,7 @@ def parse_tokenize(fields: Fields, config: Config) -> GenerationRequest:
 
 def parse_detokenize(fields: Fields, config: Config) -> GenerationRequest:
     """The request of `POST /detokenize`. Raises InvalidRequest and its children."""
-    model = model_of(fields, config)
+    model = model_of(fields, config, KINDS)
     if CAPABILITIES[model.backend].extensions:
         return parse_for_engine(DETOKENIZE, "tokenize")(fields, config)
     body = _read(_DETOKENIZE, fields)

@@ -5,6 +5,7 @@
 - `engine_requests`: those of a model whose engine brings a server of its own.
 - `answers`: every JSON object that is generated, one frame of a stream included; `states` has the
   others, errors too.
+- `embeddings`: the body and the answer of `/v1/embeddings`.
 - `operations`: the table of routes, which of these each takes and answers.
 - `openapi`: the document.
 """

@@ -15,6 +15,12 @@ from llm_serve.api.schemas.answers import (
     EngineChatCompletion,
     EngineCompletion,
 )
+from llm_serve.api.schemas.embeddings import (
+    EmbeddingList,
+    EmbeddingRequest,
+    Reranking,
+    RerankRequest,
+)
 from llm_serve.api.schemas.engine_requests import (
     EngineChatRequest,
     EngineCompletionRequest,
@@ -77,11 +83,6 @@ class Operation:
     error: Any = ErrorResponse
 
 
-ENGINE_ROUTES = {
-    "/v1/embeddings": "embeddings",
-}
-"""Routes that an engine's own server answers, and the capability that each needs."""
-
 _READ = (401, 403, 500)
 _OPERATE = (400, 401, 403, 404, 409, 500, 503)
 _GENERATE = (400, 401, 403, 408, 409, 413, 429, 431, 500, 502, 503, 504)
@@ -97,11 +98,17 @@ def operations(extended: bool) -> tuple[Operation, ...]:
     """
     chat: Any = ChatRequest
     text: Any = CompletionRequest
+    embeddings: Any = EmbeddingRequest
+    embeddings_answer: Any = EmbeddingList
+    rerank: Any = RerankRequest
+    rerank_answer: Any = Reranking
     chat_answer: Any = ChatCompletion
     text_answer: Any = Completion
     if extended:
         chat, chat_answer = EngineChatRequest, EngineChatCompletion
         text, text_answer = EngineCompletionRequest, EngineCompletion
+        embeddings, embeddings_answer = EngineRequest, EngineAnswer
+        rerank, rerank_answer = EngineRequest, EngineAnswer
     return (
         _read("healthz", "/healthz", "How the server is", Health, (500,)),
         _read("list_models", "/v1/models", "The allowlisted models", ModelList),
@@ -146,6 +153,24 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             text_answer,
             str if extended else CompletionChunk,
         ),
+        Operation(
+            "create_embedding",
+            "POST",
+            "/v1/embeddings",
+            "Vectors of texts",
+            (Answer(200, "The vectors", embeddings_answer), _LOADING),
+            _GENERATE,
+            embeddings,
+        ),
+        Operation(
+            "rerank",
+            "POST",
+            "/v1/rerank",
+            "Documents by how well they answer a query",
+            (Answer(200, "The documents, the best first", rerank_answer), _LOADING),
+            _GENERATE,
+            rerank,
+        ),
         *_messages(extended),
         *_tokens(extended),
         Operation(
@@ -181,7 +206,6 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             (Answer(200, "It is stored no more", DeletedResponse),),
             _STORED,
         ),
-        *(_by_engine(path) for path in ENGINE_ROUTES),
         _read("openapi", "/openapi.json", "This document", dict[str, Any], (500,)),
     )
 
@@ -250,9 +274,3 @@ def _tokens(extended: bool) -> tuple[Operation, ...]:
             ("/detokenize", "The text of tokens", back, text),
         )
     )
-
-
-def _by_engine(path: str) -> Operation:
-    """A route whose bodies the engine defines; ours are the model, the queue and the errors."""
-    name = path.removeprefix("/v1/").strip("/").replace("/", "_")
-    return _generate(name, path, "As the engine has it", EngineRequest, EngineAnswer, str)

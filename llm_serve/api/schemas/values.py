@@ -101,7 +101,7 @@ def _by_kind(value: Any) -> str | None:
     return MANY.tag if isinstance(value, list) else None
 
 
-def _by_first(prompt: Any) -> str | None:
+def by_first(prompt: Any) -> str | None:
     """The branch of a prompt, which may be a list of three kinds."""
     if not isinstance(prompt, list):
         return _by_kind(prompt)
@@ -138,14 +138,14 @@ def by_type(form: Any) -> str | None:
     return known.get(kind) if isinstance(kind, str) else None
 
 
-_NEITHER: dict[str, Any] = {
+NEITHER: dict[str, Any] = {
     "custom_error_type": "text_or_list",
     "custom_error_message": "Input should be a string or a list",
 }
 _Text = TypeVar("_Text")
 _List = TypeVar("_List")
 TextOrList = Annotated[
-    Annotated[_Text, TEXT] | Annotated[_List, MANY], Discriminator(_by_kind, **_NEITHER)
+    Annotated[_Text, TEXT] | Annotated[_List, MANY], Discriminator(_by_kind, **NEITHER)
 ]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
 Stop = TextOrList[StopText, Annotated[list[StopText], Field(max_length=4, fail_fast=True)]]
@@ -155,5 +155,5 @@ PromptInput = Annotated[
     | Annotated[TokenIds, TOKENS]
     | Annotated[Prompts[str], TEXTS]
     | Annotated[Prompts[TokenIds], MANY],
-    Discriminator(_by_first, **_NEITHER),
+    Discriminator(by_first, **NEITHER),
 ]

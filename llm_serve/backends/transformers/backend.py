@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, Vocabulary
 from llm_serve.backends.prompts import (
     chat_details,
@@ -74,9 +75,7 @@ class TransformersBackend:
             from llm_serve.backends.transformers.guides.guides import Guides
             from llm_serve.models import gpu_memory, precision
         except ImportError as error:
-            raise LoadFailed(
-                "The transformers backend is not installed: pip install 'llm-serve[transformers]'."
-            ) from error
+            raise LoadFailed(REMEDY["transformers"]) from error
         held_before = checkpoint.held_bytes()
         checkpoint.use_threads(self._engine_config.threads)
         device = precision.pick_device(self._engine_config.device)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from llm_serve.backends.installed import REMEDY
 from llm_serve.backends.output_decoder import OutputDecoder, RawLogprob, Vocabulary, end_tokens
 from llm_serve.backends.prompts import (
     chat_details,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llm_serve.backends.vllm")
 WARMUP = Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)
+_RUNNERS = {"text": "generate", "embedding": "pooling", "rerank": "pooling"}
+"""vLLM's word for a model's kind."""
 _DIED = "The engine died while it worked on this request; send it again."
 _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",  # nothing is reported to anyone
@@ -64,6 +67,8 @@ class VllmBackend:
         assert isinstance(model.engine, VllmEngine)
         self._config = model
         self._section = model.engine.arguments
+        if model.kind is not None:
+            self._section.setdefault("runner", _RUNNERS[model.kind])
         self._engine: AsyncLLMEngine
         self._server: InnerServer
         self._reasons: Reasons
@@ -109,7 +114,7 @@ class VllmBackend:
         try:
             from vllm import AsyncLLMEngine
         except ImportError as error:
-            raise LoadFailed(not_installed()) from error
+            raise LoadFailed(REMEDY["vllm"]) from error
         private.check()
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
@@ -181,6 +186,7 @@ class VllmBackend:
                 **chat_details(self.chat_format),
                 "tool_call_parser": self._server_args.tool_call_parser or "none",
             },
+            kind="embedding" if "embed" in tasks and "generate" not in tasks else None,
         )
 
     def _footprint(self, held_before: int) -> int:
@@ -307,7 +313,7 @@ def check_section(model: ModelConfig) -> None:
     try:
         import vllm  # noqa: F401
     except ImportError as error:
-        raise LoadFailed(not_installed()) from error
+        raise LoadFailed(REMEDY["vllm"]) from error
     from llm_serve.backends.vllm.arguments import check_keys
 
     try:
@@ -332,13 +338,6 @@ def held_bytes() -> int:
             memory = one.memory_full_info()
             total += getattr(memory, "pss", memory.rss)
     return int(total)
-
-
-def not_installed() -> str:
-    return (
-        "vLLM is not installed: pip install 'llm-serve[vllm]' for NVIDIA GPUs, or run "
-        "`make install-vllm` for a CPU."
-    )
 
 
 def _raw(token: int, entry: Mapping[int, Logprob], wanted: int) -> RawLogprob:

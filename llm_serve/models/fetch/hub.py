@@ -130,7 +130,7 @@ def _written(blobs: Path) -> int:
 
 
 def _discard_damaged(snapshot: Path, *, thorough: bool) -> None:
-    for link in snapshot.iterdir():
+    for link in snapshot.rglob("*"):
         blob = link.resolve()
         if link.is_file() and not _is_whole(link, blob, thorough=thorough):
             blob.unlink()

@@ -18,8 +18,9 @@ from llm_serve.models.disk import require_space
 from llm_serve.models.fetch.subprocess_runner import tell
 
 ALLOW = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
-IGNORE = ("*/*", "consolidated*.safetensors")
-"""Subfolders hold other formats; Mistral's `consolidated` are the same weights a second time."""
+IGNORE = ("[!0-9]*/*", "[0-9][!_]*/*", "consolidated*.safetensors")
+"""Subfolders hold other formats, but for the numbered ones of sentence-transformers, `1_Pooling`
+and the like; Mistral's `consolidated` are the same weights a second time."""
 
 
 def download(repo: str, revision: str | None, cache: Path) -> None:
