@@ -22,7 +22,8 @@ _ENDS = ("\n</parameter>\n", "</parameter>\n", "</arg_value>\n")
 
 
 @cache
-def _tokenizer() -> tuple[Tokenizer, LLTokenizer]:
+def tokenizers() -> tuple[Tokenizer, LLTokenizer]:
+    """The same one as an engine and as the compiler of grammars has it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -35,7 +36,7 @@ def _tokenizer() -> tuple[Tokenizer, LLTokenizer]:
 def matcher(guide: Guide) -> LLMatcher:
     """Where a guide stands at the begin. Asserts that it is a grammar."""
     assert guide.kind == "lark"
-    found = LLMatcher(_tokenizer()[1], LLMatcher.grammar_from_lark(guide.text))
+    found = LLMatcher(tokenizers()[1], LLMatcher.grammar_from_lark(guide.text))
     assert not found.is_error(), f"{found.get_error()}\n{guide.text}"
     return found
 
@@ -43,7 +44,7 @@ def matcher(guide: Guide) -> LLMatcher:
 def allows(guide: Guide, text: str) -> bool:
     """Whether the guide lets a model write this, token by token, and stop."""
     found = matcher(guide)
-    ids = _tokenizer()[0].encode(text, add_special_tokens=False).ids
+    ids = tokenizers()[0].encode(text, add_special_tokens=False).ids
     return found.try_consume_tokens(ids) == len(ids) and found.is_accepting()
 
 
@@ -52,7 +53,7 @@ def walk(guide: Guide, chance: random.Random, most: int = 1_000) -> str | None:
 
     The choice is at random, and after a while it prefers what ends values.
     """
-    tokenizer, _ = _tokenizer()
+    tokenizer, _ = tokenizers()
     found = matcher(guide)
     ids: list[int] = []
     while len(ids) < most:

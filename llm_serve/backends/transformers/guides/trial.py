@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from, regex_to_lark
@@ -26,7 +27,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from, reg
 CPU_S = 2
 WALL_S = 20
 SPACE = 2**30
-"""Bytes of address space, those of the Python process included."""
+"""Bytes of address space beyond those of the vocabulary and of Python."""
 TOUCHED = 6 * 2**20
 """Bytes that any compilation writes to in a process that was forked."""
 JSON_OPTIONS = {
@@ -106,7 +107,7 @@ def _body(kind: str, text: str) -> dict[str, Any]:
 
 
 def _try(vocabulary: LLTokenizer, guide: dict[str, Any]) -> dict[str, Any]:
-    before = _resident()
+    _, before = _held()
     try:
         grammar = grammar_of(**guide)
         matcher = compiled(vocabulary, grammar)
@@ -114,14 +115,16 @@ def _try(vocabulary: LLTokenizer, guide: dict[str, Any]) -> dict[str, Any]:
         return {"refused": "It nests too deeply."}
     except ValueError as error:
         return {"refused": str(error)}
-    taken = max(0, _resident() - before - TOUCHED)
-    del matcher
-    return {"grammar": grammar, "bytes": taken}
+    _, after = _held()
+    del matcher  # until here it was to be there
+    return {"grammar": grammar, "bytes": max(0, after - before - TOUCHED)}
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _held() -> tuple[int, int]:
+    """Bytes of this process: of its address space, and resident."""
+    space, resident, *_ = Path("/proc/self/statm").read_text().split()
+    page = resource.getpagesize()
+    return int(space) * page, int(resident) * page
 
 
 def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
@@ -129,7 +132,8 @@ def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        resource.setrlimit(resource.RLIMIT_AS, (SPACE, SPACE))
+        space = _held()[0] + SPACE
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.alarm(WALL_S)
         status = 1
@@ -149,6 +153,7 @@ def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
 
 def main() -> None:
     os.nice(10)  # what runs goes before what comes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the server, not before
     lines = sys.stdin.buffer
     vocabulary = tokenizer(**json.loads(lines.readline()))
     while line := lines.readline():

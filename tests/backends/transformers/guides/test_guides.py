@@ -54,6 +54,7 @@ async def compiled(guides: Guides, guide: Guide) -> Constraint:
     return await guides.constraint(guide, ignore_eos=False)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_bomb_is_refused_while_all_else_goes_on(guides: Guides, bomb: str) -> None:
     await compiled(guides, YES)  # what was compiled before is there at once
