@@ -218,6 +218,23 @@ def test_what_was_rendered_is_read_again() -> None:
         assert [(n, json.loads(a)) for n, a in got.calls] == [("now", {"zone": "é"})]
 
 
+@pytest.mark.parametrize("template", [CHATML, HERMES])
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_arguments_may_nest_as_deeply_as_they_like(template: str, depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    prompt = render(template, USER, called(("a", "now", arguments)))
+    assert prompt.count("a") >= depth
+
+
+def test_what_nests_too_deeply_to_be_rendered_is_refused() -> None:
+    def apply(messages: list[dict[str, Any]]) -> str:
+        return apply(messages)
+
+    with pytest.raises(InvalidRequest, match="nest too deeply") as refusal:
+        ChatFormat.of(CHATML).render(apply, Conversation((USER,)))
+    assert refusal.value.param == "messages"
+
+
 def test_more_variables() -> None:
     template = "{{ messages[0]['content'] }}{{ enable_thinking }}"
     assert render(template, USER, variables={"enable_thinking": False}) == "HiFalse"
