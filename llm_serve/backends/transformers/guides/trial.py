@@ -9,7 +9,8 @@ What is left of memory is known afterwards, too.
 
 The first line of stdin is the vocabulary, each later one a guide, as JSON; each is answered by a
 line of stdout: `{"grammar", "bytes"}`, where the compiler's own input can be compiled again, or
-`{"refused": reason}`, or `{"killed": true}`. The process ends with its stdin.
+`{"refused": reason}`, or `{"killed": true}`, or `{"late": true}` where the machine was too busy to
+tell. The process ends with its stdin.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
             os._exit(status)
     _, status = os.waitpid(child, 0)
     if status != 0:
-        sys.stdout.write('{"killed": true}\n')
+        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+        sys.stdout.write('{"late": true}\n' if late else '{"killed": true}\n')
         sys.stdout.flush()
 
 
