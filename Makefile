@@ -43,10 +43,14 @@ check: lint test
 
 install: $(VENV)/.installed
 
-# Anew whenever the project's own list of packages changes.
+# Anew whenever the project's own list of packages changes. The sources of jsonschema, which no wheel
+# has, hold the JSON-Schema-Test-Suite.
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[transformers,test]'
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary jsonschema \
+		--dest $(VENV)/share/json-schema-suite jsonschema==4.26.0 \
+		|| echo "The JSON-Schema-Test-Suite could not be fetched; its test will be skipped."
 	touch $@
 
 # vLLM asks for three packages whose builds are for CUDA; with a CPU torch they break transformers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ class TrialProcess:
         for _ in range(2):
             process = self._process
             if process is None or process.poll() is not None:
+                if process is not None:
+                    _end(process)
                 process = self._start()
             answer = _exchange(process, guide)
             if answer:
                 told: dict[str, Any] = json.loads(answer)
                 return told
-            process.wait()
+            _end(process)
             if not self._open:
                 break
         return {"killed": True}
@@ -35,8 +38,7 @@ class TrialProcess:
     def stop(self) -> None:
         self._open = False
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            _end(self._process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))]
@@ -59,8 +61,17 @@ def _exchange(process: subprocess.Popen[bytes], guide: dict[str, Any]) -> bytes:
     try:
         _send(process.stdin, guide)
         return process.stdout.readline()
-    except OSError:
+    except (OSError, ValueError):  # it has died, or was stopped
         return b""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with suppress(BrokenPipeError):  # what was not read by then
+            pipe.close()
 
 
 def _send(stdin: Any, value: dict[str, Any]) -> None:
