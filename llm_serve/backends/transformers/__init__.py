@@ -8,6 +8,7 @@
     attention     what such a pass attends to
     kv_memory     what a model's layers keep of each token, and the memory for it
     sampler       from logits to tokens, for each sequence on its own terms
+    guides        what answers are held to: JSON, schemas, expressions, grammars
     checkpoint    from a folder of weights to a model, or a sentence that says why not
     projections   linear layers made ready for steps of few tokens
     private what is used of torch that torch does not promise to keep

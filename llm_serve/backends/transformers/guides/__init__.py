@@ -34,7 +34,8 @@ the first 75 to 172 tokens of an answer (llguidance 1.7.6, xgrammar 0.2.8):
     |                                        | Pythons (abi3)    |                         |
 
 Neither has a wheel for CUDA, nor needs one: masks are made by the CPU. The process of trials adds
-10 ms to the first answer of a guide and 0.5 s to the first one of a model, which starts it. Masks
+10 ms to the first answer of a guide and 0.5 s to the first one of a model, which starts it; the
+vocabulary takes 45 MB in the server, and that process 80 MB, from then on. Masks
 take 12 us a sequence; with laying them over the logits of 1, 8 and 32 sequences a step gets 0.03,
 0.2 and 0.9 ms longer, where it takes 25 to 70.
 """

@@ -17,7 +17,13 @@ from llguidance import LLMatcher, LLTokenizer
 from llm_serve.backends.transformers.guides import trial
 from llm_serve.backends.transformers.guides.constraint import Constraint
 from llm_serve.backends.transformers.guides.trial_process import TrialProcess
-from llm_serve.errors import InternalError, InvalidRequest, ServeError, UnsupportedParameter
+from llm_serve.errors import (
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    ServeError,
+    UnsupportedParameter,
+)
 from llm_serve.sampling import Guide
 
 if TYPE_CHECKING:
@@ -101,7 +107,7 @@ class Guides:
         return Constraint(matcher, self._size, self._eos, guide.param, ignore_eos=ignore_eos)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False)
         if self._trials is not None:
             self._trials.stop()
 
@@ -131,6 +137,9 @@ class Guides:
         guide = {"kind": kind, "text": text, "after": after, "after_token": self._token(after)}
         told = self._trials.ask(guide)
         size = len(text) + len(after)
+        if "late" in told:
+            message = "The machine is too busy to compile what the answer is held to; try again."
+            raise NotReady(message, retry_after_s=10)
         if "killed" in told:
             return _Compiled(None, _TOO_MUCH, size)
         if "refused" in told:

@@ -9,7 +9,8 @@ What is left of memory is known afterwards, too.
 
 The first line of stdin is the vocabulary, each later one a guide, as JSON; each is answered by a
 line of stdout: `{"grammar", "bytes"}`, where the compiler's own input can be compiled again, or
-`{"refused": reason}`, or `{"killed": true}`. The process ends with its stdin.
+`{"refused": reason}`, or `{"killed": true}`, or `{"late": true}` where the machine was too busy to
+tell. The process ends with its stdin.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from, regex_to_lark
@@ -26,7 +28,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from, reg
 CPU_S = 2
 WALL_S = 20
 SPACE = 2**30
-"""Bytes of address space, those of the Python process included."""
+"""Bytes of address space beyond those of the vocabulary and of Python."""
 TOUCHED = 6 * 2**20
 """Bytes that any compilation writes to in a process that was forked."""
 JSON_OPTIONS = {
@@ -106,7 +108,7 @@ def _body(kind: str, text: str) -> dict[str, Any]:
 
 
 def _try(vocabulary: LLTokenizer, guide: dict[str, Any]) -> dict[str, Any]:
-    before = _resident()
+    _, before = _held()
     try:
         grammar = grammar_of(**guide)
         matcher = compiled(vocabulary, grammar)
@@ -114,14 +116,16 @@ def _try(vocabulary: LLTokenizer, guide: dict[str, Any]) -> dict[str, Any]:
         return {"refused": "It nests too deeply."}
     except ValueError as error:
         return {"refused": str(error)}
-    taken = max(0, _resident() - before - TOUCHED)
-    del matcher
-    return {"grammar": grammar, "bytes": taken}
+    _, after = _held()
+    del matcher  # until here it was to be there
+    return {"grammar": grammar, "bytes": max(0, after - before - TOUCHED)}
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _held() -> tuple[int, int]:
+    """Bytes of this process: of its address space, and resident."""
+    space, resident, *_ = Path("/proc/self/statm").read_text().split()
+    page = resource.getpagesize()
+    return int(space) * page, int(resident) * page
 
 
 def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
@@ -129,7 +133,8 @@ def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        resource.setrlimit(resource.RLIMIT_AS, (SPACE, SPACE))
+        space = _held()[0] + SPACE
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.alarm(WALL_S)
         status = 1
@@ -143,12 +148,14 @@ def _answer(vocabulary: LLTokenizer, line: bytes) -> None:
             os._exit(status)
     _, status = os.waitpid(child, 0)
     if status != 0:
-        sys.stdout.write('{"killed": true}\n')
+        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+        sys.stdout.write('{"late": true}\n' if late else '{"killed": true}\n')
         sys.stdout.flush()
 
 
 def main() -> None:
     os.nice(10)  # what runs goes before what comes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the server, not before
     lines = sys.stdin.buffer
     vocabulary = tokenizer(**json.loads(lines.readline()))
     while line := lines.readline():

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from llm_serve.errors import EngineDied
 
 
 class TrialProcess:
@@ -16,47 +19,51 @@ class TrialProcess:
     def __init__(self, vocabulary: dict[str, Any]) -> None:
         self._vocabulary = vocabulary
         self._process: subprocess.Popen[bytes] | None = None
-        self._open = True
+        self._stopped = False
+        self._lock = threading.Lock()
 
     def ask(self, guide: dict[str, Any]) -> dict[str, Any]:
-        """What `trial` answers; also where its process has died, and is started anew."""
+        """What `trial` answers, also where its process has died and is started anew. Raises
+        EngineDied once it is stopped."""
         for _ in range(2):
-            process = self._process
-            if process is None or process.poll() is not None:
-                if process is not None:
-                    _end(process)
-                process = self._start()
-            answer = _exchange(process, guide)
-            if answer:
+            process = self._running()
+            if answer := _exchange(process, guide):
                 told: dict[str, Any] = json.loads(answer)
                 return told
             _end(process)
-            if not self._open:
-                break
         return {"killed": True}
 
     def stop(self) -> None:
-        self._open = False
-        if self._process is not None:
-            _end(self._process)
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                _end(self._process)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what a grammar makes the compiler say is no news
-        )
-        self._process = process
-        assert process.stdin is not None
-        _send(process.stdin, self._vocabulary)
-        return process
+    def _running(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._stopped:
+                raise EngineDied("The engine of this model is being stopped.")
+            if self._process is not None and self._process.poll() is None:
+                return self._process
+            if self._process is not None:
+                _end(self._process)
+            self._process = _started(self._vocabulary)
+            return self._process
+
+
+def _started(vocabulary: dict[str, Any]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what a grammar makes the compiler say is no news
+    )
+    _send(process.stdin, vocabulary)
+    return process
 
 
 def _exchange(process: subprocess.Popen[bytes], guide: dict[str, Any]) -> bytes:
     """The answer; empty where the process has died of whatever."""
-    assert process.stdin is not None
     assert process.stdout is not None
     try:
         _send(process.stdin, guide)

@@ -8,6 +8,7 @@ import re
 from contextlib import aclosing
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from llm_serve.backends.transformers.backend import TransformersBackend
@@ -114,6 +115,7 @@ async def test_how_an_answer_ends(small: TransformersBackend) -> None:
     assert (stopped.finish_reason, len(stopped.text)) == ("stop", 7)
 
 
+@pytest.mark.alone
 async def test_a_stream_goes_on_while_bombs_are_refused(small: TransformersBackend) -> None:
     loop = asyncio.get_running_loop()
     await ask(small, PROMPT, guide=Guide("regex", "yes"))

@@ -13,7 +13,7 @@ import pytest
 from llm_serve.backends.transformers.guides import guides as module
 from llm_serve.backends.transformers.guides.constraint import Constraint
 from llm_serve.backends.transformers.guides.guides import Guides
-from llm_serve.errors import InvalidRequest
+from llm_serve.errors import EngineDied, InvalidRequest, NotReady
 from llm_serve.sampling import Guide
 
 YES = Guide("regex", "yes")
@@ -54,6 +54,7 @@ async def compiled(guides: Guides, guide: Guide) -> Constraint:
     return await guides.constraint(guide, ignore_eos=False)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_bomb_is_refused_while_all_else_goes_on(guides: Guides, bomb: str) -> None:
     await compiled(guides, YES)  # what was compiled before is there at once
@@ -136,6 +137,35 @@ async def test_what_is_kept_is_bounded(guides: Guides, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MOST_BYTES", 3)
     await compiled(guides, Guide("regex", "xyz"))
     assert [key[1] for key in guides._known] == ["xyz"]
+
+
+async def test_a_machine_that_is_too_busy_is_no_fault_of_the_guide(
+    guides: Guides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await compiled(guides, YES)
+    monkeypatch.setattr(guides._trials, "ask", lambda guide: {"late": True})
+    with pytest.raises(NotReady, match="too busy"):
+        await compiled(guides, Guide("regex", "no"))
+    monkeypatch.undo()
+    await compiled(guides, Guide("regex", "no"))
+
+
+async def test_a_model_that_goes_takes_its_trials_along(guides: Guides) -> None:
+    await compiled(guides, YES)
+    waiting = asyncio.create_task(compiled(guides, BOMBS["a huge automaton"]))
+    until_begun = asyncio.get_running_loop().time() + 30
+    children: list[psutil.Process] = []
+    while not children and asyncio.get_running_loop().time() < until_begun:
+        await asyncio.sleep(0.01)
+        assert guides._trials is not None
+        assert guides._trials._process is not None
+        children = psutil.Process(guides._trials._process.pid).children()
+    assert children
+    guides.close()
+    with pytest.raises(EngineDied):
+        await waiting
+    psutil.wait_procs(children, timeout=module.trial.WALL_S)
+    assert not any(child.is_running() for child in children)
 
 
 async def test_a_trial_that_dies_is_started_again(guides: Guides) -> None:
