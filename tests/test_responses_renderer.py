@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_serve.errors import EngineDied, InferenceTimeout, QueueFull
+from llm_serve.backends.base import Backend
+from llm_serve.errors import EngineDied, InferenceTimeout, InvalidRequest, QueueFull
+from llm_serve.generation.execution import execute
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.generation.response_items import response_of
 from llm_serve.generation.responses import ResponsesRenderer, failed_midway
 from llm_serve.generation.tool_names import custom_arguments, custom_input
-from llm_serve.sampling import CallDelta, Delta, Sampling, TokenLogprob
+from llm_serve.sampling import CallDelta, Conversation, Delta, Prompt, Sampling, TokenLogprob
 from tests.support.openai_events import check_response, parse_events, text_of
 
 TOOLS: list[dict[str, Any]] = [
@@ -192,3 +196,15 @@ def test_an_answer_of_nothing_is_a_message_of_nothing() -> None:
 def test_the_text_of_a_custom_tool_survives_its_arguments(text: str) -> None:
     assert custom_input(custom_arguments(text)) == text
     assert json.loads(custom_arguments(text)) == {"input": text}
+
+
+async def test_what_a_template_refuses_is_said_of_the_input() -> None:
+    class Refusing:
+        def encode_chat(self, conversation: Conversation) -> Prompt:
+            raise InvalidRequest("No system turn here.", param="messages")
+
+    asked = replace(REQUEST, conversation=Conversation(({"role": "system", "content": "x"},)))
+    with pytest.raises(InvalidRequest) as refused:
+        async for _ in execute(cast(Backend, Refusing()), asked, 1):
+            pass
+    assert refused.value.param == "input"

@@ -13,7 +13,7 @@ from typing import cast
 
 from llm_serve.backends.base import Backend, EngineServer
 from llm_serve.chat import AnswerParser
-from llm_serve.errors import InternalError, PromptTooLong, ServeError
+from llm_serve.errors import InternalError, InvalidRequest, PromptTooLong, ServeError
 from llm_serve.generation.encoding import LONG_TEXT, encode
 from llm_serve.generation.messages.renderer import MessagesRenderer
 from llm_serve.generation.render import OpenAIRenderer
@@ -58,7 +58,12 @@ async def execute(
     if (answer := WITHOUT_GENERATING.get(request.kind)) is not None:
         yield await answer(backend, request)
         return
-    prompts = await encode(backend, request)
+    try:
+        prompts = await encode(backend, request)
+    except InvalidRequest as error:
+        if error.param != "messages":
+            raise
+        raise type(error)(error.message, param=request.prompt_field) from None
     request, parsers = await _formatted(backend, request, prompts)
     inputs = [prompt for prompt in prompts for _ in range(request.n)]
     prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
