@@ -12,6 +12,7 @@ from llm_serve.errors import InternalError
 from tests.support.anthropic_types import check_count, check_message, read_events, whole
 from tests.support.client import COUNT, MESSAGES
 
+ASKED = b'{"max_tokens":10}'
 USAGE = {"input_tokens": 3, "output_tokens": 0}
 STARTED: dict[str, Any] = {
     "type": "message_start",
@@ -36,26 +37,29 @@ ENDED: list[dict[str, Any]] = [
 ]
 
 
-def _server(body: bytes, media_type: bytes) -> InnerServer:
+def _server(body: bytes, media_type: bytes, told: list[Any]) -> InnerServer:
+    """One that answers so; what it was sent comes into `told`."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        told.append(json.loads((await receive())["body"]))
         headers = [(b"content-type", media_type)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for start in range(0, len(body), 50):  # events are cut anywhere
             piece = body[start : start + 50]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
-    return InnerServer(app)
+    return InnerServer(app, 1024)
 
 
 async def _streamed(*events: dict[str, Any]) -> bytes:
     sent = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events)
-    server = _server(sent.encode(), b"text/event-stream; charset=utf-8")
-    return b"".join([message async for message in server.post(MESSAGES, b"{}")])
+    server = _server(sent.encode(), b"text/event-stream; charset=utf-8", [])
+    return b"".join([message async for message in server.post(MESSAGES, ASKED)])
 
 
 async def _whole(path: str, value: dict[str, Any]) -> dict[str, Any]:
-    server = _server(json.dumps(value).encode(), b"application/json")
-    body: dict[str, Any] = json.loads(b"".join([m async for m in server.post(path, b"{}")]))
+    server = _server(json.dumps(value).encode(), b"application/json", [])
+    body: dict[str, Any] = json.loads(b"".join([m async for m in server.post(path, ASKED)]))
     return body
 
 
@@ -93,3 +97,23 @@ async def test_whole_answers() -> None:
     check_message(await _whole(MESSAGES, answer))
     counted = {"input_tokens": 3, "context_management": {"original_input_tokens": 3}}
     check_count(await _whole(COUNT, counted))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"max_tokens": 1024}, {"max_tokens": 1024}),
+        ({"max_tokens": 32000}, {"max_tokens": 1024}),
+        (
+            {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 2000}},
+            {"max_tokens": 1024, "thinking": {"type": "adaptive"}},
+        ),
+    ],
+)
+async def test_no_more_is_asked_for_than_the_context_holds(
+    asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    told: list[Any] = []
+    server = _server(b'{"input_tokens":1}', b"application/json", told)
+    assert [message async for message in server.post(MESSAGES, json.dumps(asked).encode())]
+    assert told == [sent]

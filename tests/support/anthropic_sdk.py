@@ -19,7 +19,9 @@ BASH: ToolParam = {
         "type": "object",
         "properties": {"command": {"type": "string"}},
         "required": ["command"],
+        "additionalProperties": False,
     },
+    "strict": True,  # without it vLLM holds a call to its name alone
 }
 
 

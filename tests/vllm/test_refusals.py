@@ -84,7 +84,7 @@ async def test_what_its_server_raises(
         act()
 
     with pytest.raises(ServeError) as raised:
-        async for _ in InnerServer(app).post("/v1/chat/completions", b"{}"):
+        async for _ in InnerServer(app, 1024).post("/v1/chat/completions", b"{}"):
             pass
     assert type(raised.value) is kind
     assert says in raised.value.message

@@ -163,9 +163,9 @@ class VllmBackend:
         app = private.open_server(self._engine, self._server_args, tasks)
         refusals.install()
         await private.fill_state(app, self._engine, self._server_args, tasks, self._adapters)
-        self._server = InnerServer(app)
-        self._vocabulary = Vocabulary(self._tokenizer)
         self._longest = int(self._engine.model_config.max_model_len)
+        self._server = InnerServer(app, self._longest)
+        self._vocabulary = Vocabulary(self._tokenizer)
         generation = self._engine.model_config.try_get_generation_config()
         self._eos = end_tokens(generation.get("eos_token_id"), self._tokenizer)
 

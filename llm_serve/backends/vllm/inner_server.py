@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-from llm_serve.backends.vllm.messages import MessageEvents, tidy_body
+from llm_serve.backends.vllm.messages import MessageEvents, fitted, tidy_body
 from llm_serve.errors import (
     InternalError,
     InvalidRequest,
@@ -39,14 +39,18 @@ _VALIDATION = re.compile(r"^\d+ validation errors?:.*?'msg': (['\"])(?P<said>.*?
 class InnerServer:
     """Runs requests on an ASGI app, without a socket."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, longest: int) -> None:
+        """`longest`: the tokens that the model's context holds."""
         self._app = app
+        self._longest = longest
 
     async def post(self, path: str, body: bytes) -> AsyncGenerator[bytes, None]:
         """The answer's body, or its server-sent events one by one. Raises ServeError.
 
         Closing the iterator is a client that disconnects.
         """
+        if path == MESSAGES:
+            body = fitted(body, self._longest)
         async with aclosing(self._exchange(path, body)) as messages:
             start = await anext(messages)
             status = int(start["status"])

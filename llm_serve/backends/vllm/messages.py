@@ -1,14 +1,28 @@
-"""What vLLM's answers of the Messages routes lack or have too much of, by the types of Anthropic's
-SDK: a member that is required, an answer without a block, a member of a beta."""
+"""The Messages routes of vLLM's server: requests as it takes them, and what its answers lack or
+have too much of, by the types of Anthropic's SDK."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from llm_serve.wire import event
+from llm_serve.wire import event, to_json
 
 _Json = dict[str, Any]
 _EMPTY: _Json = {"type": "text", "text": ""}
+
+
+def fitted(body: bytes, longest: int) -> bytes:
+    """The request, asking for no more than the context of `longest` tokens holds: vLLM refuses what
+    is more than the whole of it, and cuts the rest."""
+    value: _Json = json.loads(body)
+    if value["max_tokens"] <= longest:
+        return body
+    value["max_tokens"] = longest
+    thinking = value.get("thinking")
+    if thinking and thinking.get("budget_tokens", 0) >= longest:
+        value["thinking"] = {"type": "adaptive"}  # a wish, and vLLM wants it below max_tokens
+    return to_json(value)
 
 
 def tidy_body(value: _Json) -> _Json:

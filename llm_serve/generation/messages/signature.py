@@ -6,8 +6,7 @@ be without text its signature has it, and the client sends that back as it came.
 
 from __future__ import annotations
 
-import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 
 SHOWN = "llm-serve"
 """The signature of a block that has the text itself; clients leave out a block without one."""
@@ -15,7 +14,7 @@ _PREFIX = "llm-serve:"
 
 
 def signature_of(reasoning: str) -> str:
-    return _PREFIX + urlsafe_b64encode(reasoning.encode()).decode()
+    return _PREFIX + b2a_base64(reasoning.encode(), newline=False).decode()
 
 
 def reasoning_of(signature: str) -> str:
@@ -23,6 +22,6 @@ def reasoning_of(signature: str) -> str:
     if not signature.startswith(_PREFIX):
         return ""
     try:
-        return urlsafe_b64decode(signature.removeprefix(_PREFIX)).decode()
-    except (binascii.Error, ValueError):
+        return a2b_base64(signature.removeprefix(_PREFIX)).decode()
+    except ValueError:  # no ASCII, no base64, no UTF-8
         return ""

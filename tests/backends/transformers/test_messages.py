@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_serve.backends.transformers.backend import TransformersBackend
 from llm_serve.errors import InvalidRequest
 from tests.backends.conftest import MODEL_ID
 from tests.support.anthropic_sdk import BASH, call_a_tool, client_of, exercise
@@ -62,7 +63,7 @@ def test_an_answer_goes_on_from_the_last_turn(api: Api) -> None:
     assert (head + tail["content"][0]["text"]).startswith(whole_text[: len(head) + 2])
 
 
-def test_the_tokens_of_a_prompt(api: Api, tokenizer: Any) -> None:
+def test_the_tokens_of_a_prompt(api: Api, tokenizer: Any, backend: TransformersBackend) -> None:
     messages = [{"role": "system", "content": "Be brief."}, *user("Say hello.")]
     body = {"system": "Be brief.", "messages": user("Say hello.")}
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -75,7 +76,8 @@ def test_the_tokens_of_a_prompt(api: Api, tokenizer: Any) -> None:
     tokenized = api.post("/tokenize", {"messages": messages, "return_token_strs": True}).json()
     assert tokenized["tokens"] == ids
     assert tokenized["token_strs"] == tokenizer.convert_ids_to_tokens(ids)
-    assert tokenized["max_model_len"] == api.get(f"/v1/models/{MODEL_ID}").json()["context_length"]
+    holds = min(backend._checkpoint.context_length, backend._engine.capacity)
+    assert tokenized["max_model_len"] == holds
     open_ended = tokenizer.apply_chat_template(messages, tokenize=False)
     closed = api.post("/tokenize", {"messages": messages, "add_generation_prompt": False}).json()
     assert closed["tokens"] == tokenizer.encode(open_ended, add_special_tokens=False)

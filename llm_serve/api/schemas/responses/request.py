@@ -116,7 +116,7 @@ class Namespace(Body):
 
     type: Literal["namespace"]
     name: FunctionName
-    description: str | None = None
+    description: str
     tools: Annotated[Few[list[NamespacedTool]], Field(min_length=1)]
 
 
