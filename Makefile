@@ -47,7 +47,8 @@ check: lint test
 
 install: $(VENV)/.installed
 
-# Anew whenever the project's own list of packages changes.
+# Anew whenever the project's own list of packages changes. The sources of jsonschema, which no wheel
+# has, hold the JSON-Schema-Test-Suite.
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
 	  echo "make needs Python 3.11 or 3.12, which is not: $(or $(PYTHON),$(NAMES)). Install one" \
@@ -58,6 +59,9 @@ $(VENV)/.installed: pyproject.toml
 	    "or name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[transformers,test]'
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary jsonschema \
+		--dest $(VENV)/share/json-schema-suite jsonschema==4.26.0 \
+		|| echo "The JSON-Schema-Test-Suite could not be fetched; its test will be skipped."
 	touch $@
 
 # vLLM asks for three packages whose builds are for CUDA; with a CPU torch they break transformers.

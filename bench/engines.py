@@ -1,11 +1,14 @@
 """Ours against `transformers serve`, same weights, same machine, one run.
 
     python -m bench.engines [--rounds 2] [--tokens 64] [--clients 1,8,32] [--before CHECKOUT]
+    python -m bench.engines --structured [--rounds 2] [--tokens 64] [--clients 1,8,32]
 
 Servers take turns, one at a time: side by side the peer's memory (it takes most of the machine's)
 would be measured, not its speed. Answers are greedy, so that all generate the same tokens; tokens
 are counted by tokenizing the answers. `--before` compares with another checkout's llm-serve, and
-with nobody else; then both are up and take turns at each load, the other stopped.
+with nobody else; then both are up and take turns at each load, the other stopped. `--structured`
+compares answers that are held to a JSON Schema with plain ones, of ours and of vLLM's own server
+(without its compilation), which takes turns with it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from transformers import AutoTokenizer
 from bench.client import Result
 from bench.compare import Cell, compare
 from bench.servers import BIN, Server, add_before, before, llm_serve
+from bench.structured import compare_structured
+from bench.vllm import ENGINE, bare
 from llm_serve.config import default_config
 from llm_serve.models import resolve
 
@@ -35,15 +40,28 @@ def peers(folder: Path) -> list[Server]:
     ]
 
 
+def structured(weights: Path, options: argparse.Namespace) -> None:
+    clients = [int(c) for c in options.clients.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
+        config = default_config().model_dump(mode="json", exclude_unset=True)
+        ours = llm_serve(Path(folder) / "ours.yaml", config)
+        vllm = bare(weights, {**ENGINE, "enforce_eager": True})
+        compare_structured([ours, vllm], clients, options.tokens, options.rounds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--structured", action="store_true")
     add_before(parser)
     options = parser.parse_args()
     config = default_config()
     weights = resolve(config.default_model)
+    if options.structured:
+        structured(weights, options)
+        return
     tokenizer = AutoTokenizer.from_pretrained(weights)
     clients = [int(c) for c in options.clients.split(",")]
     cells = [Cell(c, stream, options.tokens) for c in clients for stream in (True, False)]

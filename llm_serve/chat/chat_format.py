@@ -87,7 +87,13 @@ class ChatFormat:
     def render(self, apply: Callable[..., str], conversation: Conversation) -> str:
         """The prompt. `apply` renders messages, and `tools` and more variables by name, through the
         template. Raises InvalidRequest where the template takes the messages in no form."""
-        return Rendering(self._template, self.knows_tools).render(apply, conversation)
+        try:
+            return Rendering(self._template, self.knows_tools).render(apply, conversation)
+        except RecursionError:
+            raise InvalidRequest(
+                "The messages nest too deeply: most likely the arguments of a call.",
+                param="messages",
+            ) from None
 
     def within_reasoning(self, prompt: str) -> bool:
         """Whether the prompt ends where the model is to reason."""

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 Message = dict[str, Any]
+_INSTRUCTING = ("system", "developer")
 
 
 def forms(messages: list[Message]) -> Iterator[list[Message]]:
     """The messages, from what a client sent to what most templates take.
 
-    As they are; the system messages merged into one at the begin; that one merged into the first
-    turn of the user, and turns of one role that follow each other into one. In each: calls side by
-    side, then one after the other; their arguments as objects, then as JSON text.
+    As they are; the messages of the system and of developers merged into one at the begin; that one
+    merged into the first turn of the user, and turns of one role that follow each other into one.
+    In each: calls side by side, then one after the other; their arguments as objects, then as JSON
+    text.
     """
     for form in _by_system(messages):
         yield form
@@ -27,18 +29,27 @@ def forms(messages: list[Message]) -> Iterator[list[Message]]:
             yield _with_text(one_by_one)
 
 
-def keeps_system(form: list[Message], prompt: str) -> bool:
-    """Whether the system messages are in the prompt: some templates leave out all but one."""
-    return all(m["content"].strip() in prompt for m in form if m["role"] == "system")
+def in_parts(form: list[Message]) -> list[Message]:
+    """The messages with content as a list of parts."""
+    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in form]
+
+
+def keeps(messages: list[Message], prompt: str) -> bool:
+    """Whether what the system and developers said is in the prompt, and what the user said last:
+    templates leave out what they have no place for."""
+    said = [m["content"] for m in messages if m["role"] in _INSTRUCTING]
+    said += [m["content"] for m in messages if m["role"] == "user"][-1:]
+    return all(text.strip() in prompt for text in said)
 
 
 def _by_system(messages: list[Message]) -> Iterator[list[Message]]:
     yield messages
-    systems = [m for m in messages if m["role"] == "system"]
-    others = [m for m in messages if m["role"] != "system"]
+    systems = [m for m in messages if m["role"] in _INSTRUCTING]
+    others = [m for m in messages if m["role"] not in _INSTRUCTING]
     text = _joined([m["content"] for m in systems])
-    if len(systems) > 1 or (systems and messages[0]["role"] != "system"):
-        yield [{"role": "system", "content": text}, *others]
+    merged = [{"role": "system", "content": text}, *others]
+    if systems and merged != messages:
+        yield merged
     if systems:
         others = [{"role": "user", "content": text}, *others]
     if (turns := _turns(others)) != messages:

@@ -7,9 +7,10 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from llm_serve.chat.forms import forms, keeps_system
+from llm_serve.chat.forms import forms, in_parts, keeps
 from llm_serve.chat.plain import plainly
 from llm_serve.errors import InvalidRequest
 from llm_serve.sampling import Conversation, Tools
@@ -32,22 +33,22 @@ _ENDINGS: dict[str, dict[str, bool]] = {
 _NINE = re.compile(r"length\s*(?:!=|<)\s*9\b")
 """Mistral's templates refuse ids of calls that have not nine letters or digits."""
 _DEVELOPER = re.compile(r"""['"]developer['"]""")
+_SEES = re.compile(r"""image.*['"]type['"]|['"]type['"].*image""", re.DOTALL)
+"""Templates of models that see images may take content as a list of parts alone."""
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9]")
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Renders conversations through one template: in the first of their forms that it takes and
-    that keeps every system message."""
+    """Renders conversations through one template: in the first of their forms that it takes, and
+    that keeps what was said."""
 
     template: str
     knows_tools: bool
 
     def render(self, apply: Apply, conversation: Conversation) -> str:
         """The prompt. Raises InvalidRequest where the template takes the messages in no form."""
-        from jinja2 import TemplateError
-
         if reserved := sorted(_RESERVED & conversation.template.keys()):
             raise InvalidRequest(
                 f"A request cannot give {', '.join(reserved)} to the chat template.",
@@ -62,15 +63,26 @@ class Rendering:
                 variables["tools"] = tools
         else:
             messages = plainly(messages, tools)
+        return self._applied(partial(apply, **variables), messages)
+
+    def _applied(self, apply: Apply, messages: list[Message]) -> str:
+        from jinja2 import TemplateError
+
         refusal: Exception | None = None
-        for form in forms(messages):
+        prompt = None
+        tried = list(forms(messages))
+        for form in [*tried, *(map(in_parts, tried) if _SEES.search(self.template) else ())]:
             try:
-                prompt = apply(form, **variables)
+                rendered = apply(form)
             except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
                 refusal = refusal or error
                 continue
-            if keeps_system(form, prompt):
-                return prompt
+            if keeps(messages, rendered):
+                return rendered
+            if form in tried:
+                prompt = rendered
+        if prompt is not None:  # the template says it in words of its own
+            return prompt
         raise InvalidRequest(f"The chat template refused the messages: {refusal}", param="messages")
 
     def _message(self, message: Message) -> Message:

@@ -17,6 +17,7 @@ _MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("jamba", ("<tool_calls>",)),
     ("deepseek_v3", ("<｜tool▁sep｜>", "```json")),
     ("deepseek_v31", ("<｜tool▁sep｜>",)),
+    ("lfm2", ("<|tool_call_start|>",)),
     ("granite", ("<|tool_call|>",)),
     ("hermes", ("<tool_call>",)),
     ("pythonic", ("[func_name1(",)),
@@ -27,7 +28,7 @@ _MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def renders_tools(template: str) -> bool:
-    """Whether `tools` is a variable of the template."""
+    """Whether `tools` is a variable of the template, and calls are shown again to the model."""
     from jinja2 import Environment, TemplateSyntaxError
     from jinja2.ext import loopcontrols
     from jinja2.meta import find_undeclared_variables
@@ -36,7 +37,7 @@ def renders_tools(template: str) -> bool:
         parsed = Environment(extensions=[loopcontrols]).parse(_GENERATION.sub("", template))
     except TemplateSyntaxError:
         return False
-    return "tools" in find_undeclared_variables(parsed)
+    return "tools" in find_undeclared_variables(parsed) and "tool_calls" in template
 
 
 def tool_parser_of(template: str) -> str | None:

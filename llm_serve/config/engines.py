@@ -18,6 +18,7 @@ ToolCallParser = Literal[
     "granite",
     "hermes",
     "jamba",
+    "lfm2",
     "llama3_json",
     "llama4_json",
     "llama4_pythonic",

@@ -5,8 +5,8 @@
 - `encoding`: its prompts as tokens.
 - `embeddings`: vectors of its prompts, as JSON.
 - `render`: deltas to OpenAI's JSON and server-sent events; other dialects have a renderer each.
-- `responses`, of `response_items`: deltas to OpenAI's Responses; `responses_by_engine` reads those
-  of an engine's own server, `tool_names` tells its tools and functions apart.
+- `responses`, of `response_items`: deltas to OpenAI's Responses; `responses_by_engine` reads the
+  answers of an engine's own server, `tool_names` tells tools and functions apart.
 - `messages`: the same to Anthropic's.
 - `tokenizing`: tokens as the answer.
 """

@@ -24,7 +24,7 @@ from llm_serve.config import Config
 from llm_serve.errors import InvalidRequest, RequestTimeout, UnsupportedParameter
 from llm_serve.generation.request import GenerationRequest
 from llm_serve.sampling import Conversation, Guide, Sampling
-from tests.support.client import CHAT, TEXT, Api, check, refused, user
+from tests.support.client import CHAT, RESPONSES, TEXT, Api, check, refused, user
 from tests.support.inprocess import echo, serving
 from tests.support.local_gateway import LocalGateway
 
@@ -47,6 +47,9 @@ def keys(count: int, name: str, value: str = "0") -> str:
 
 SAID = '{"role":"user","content":"a"}'
 PART = '{"type":"text","text":"a"}'
+CALLS = '"role":"assistant","tool_calls":'
+CALLED = '"id":"c","type":"function","function":{"name":"f","arguments":'
+FUNCTION = '{"type":"function","function":{"name":"f","parameters":{%s}}}'
 CHAT_BOMBS = {
     "zeros": messages("0", "0"),
     "objects": messages("{}", "{}"),
@@ -72,6 +75,11 @@ CHAT_BOMBS = {
     "unknown in a turn": f'{{"messages":[{{{keys(65_000, "k")}}}]}}'.encode(),
     "bias": f'{{"messages":[{SAID}],"logit_bias":{{{keys(65_000, "")}}}}}'.encode(),
     "metadata": f'{{"messages":[{SAID}],"metadata":{{{keys(65_000, "")}}}}}'.encode(),
+    "tools": filled(f'{{"messages":[{SAID}],"tools":[{{}}', ",{}", "]}", 8000 * 3),
+    "calls": filled(f'{{"messages":[{{{CALLS}[{{}}', ",{}", "]}]}", 8000 * 3),
+    "parameters": f'{{"messages":[{SAID}],"tools":[{FUNCTION % keys(65_000, "k")}]}}'.encode(),
+    "arguments": filled(f'{{"messages":[{{{CALLS}[{{{CALLED}"', "0,", '"}}]}]}'),
+    "a schema as text": filled(f'{{"messages":[{SAID}],"guided_json":"', "0,", '"}'),
     "stops": filled(f'{{"messages":[{SAID}],"stop":["x"', ',"x"', "]}", 290_000),
 }
 TEXT_BOMBS = {
@@ -80,6 +88,26 @@ TEXT_BOMBS = {
     "prompts": filled('{"prompt":["a"', ',"a"', "]}", 290_000),
     "lists": filled('{"prompt":[[1]', ",[1]", "]}", 290_000),
 }
+
+
+ITEM = '{"role":"user","content":[{"type":"input_text","text":"a"}]}'
+CALLED = '{"type":"function_call","call_id":"c","name":"f","arguments":"{}"}'
+RESULT = '{"type":"function_call_output","call_id":"c","output":"x"}'
+TOOL = '{"type":"function","name":"f","parameters":{"properties":{"a":{}}}}'
+RESPONSE_BOMBS = {
+    "zeros": filled('{"input":[0', ",0", "]}", 2 * MAX_MARKS - 100),
+    "objects": filled('{"input":[{}', ",{}", "]}", 3 * 8000),
+    "items": filled(f'{{"input":[{ITEM}', f",{ITEM}", "]}", 2000 * len(ITEM)),
+    "calls": filled(f'{{"input":[{CALLED}', f",{RESULT}", "]}", 2000 * len(RESULT)),
+    "references": filled('{"input":[{"id":"msg_a_0"}', ',{"id":"msg_b_1"}', "]}", 2000 * 17),
+    "parts": filled('{"input":[{"role":"user","content":[0', ",0", "]}]}", 290_000),
+    "tools": filled(f'{{"input":"a","tools":[{TOOL}', f",{TOOL}", "]}", 1000 * len(TOOL)),
+    "a long instruction": filled('{"input":"a","instructions":"', "a, ", '"}'),
+    "unknown in an item": f'{{"input":[{{{keys(65_000, "k")}}}]}}'.encode(),
+    "metadata": f'{{"input":"a","metadata":{{{keys(65_000, "")}}}}}'.encode(),
+    "a schema": ('{"input":"a","text":{"format":{"type":"json_schema","name":"a","schema":{'
+                 + keys(65_000, "k") + "}}}}").encode(),
+}  # fmt: skip
 
 
 @asynccontextmanager
@@ -109,6 +137,7 @@ async def watched_loop() -> AsyncIterator[list[float]]:
     [
         *(pytest.param(CHAT, body, id=name) for name, body in CHAT_BOMBS.items()),
         *(pytest.param(TEXT, body, id=name) for name, body in TEXT_BOMBS.items()),
+        *(pytest.param(RESPONSES, body, id=name) for name, body in RESPONSE_BOMBS.items()),
     ],
 )
 async def test_no_body_stops_the_loop(path: str, body: bytes) -> None:

@@ -40,14 +40,15 @@ def turns(*items: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
     return list(conversation.messages)
 
 
-def test_what_is_said_to_the_model_first_is_one_turn() -> None:
+def test_instructions_come_first() -> None:
     items = (
         {"role": "developer", "content": "Be kind."},
         {"role": "user", "content": [{"type": "input_text", "text": t} for t in ("a", "b")]},
         {"role": "system", "content": "And quick."},
     )
     assert turns(*items, instructions="Be brief.") == [
-        {"role": "system", "content": "Be brief.\n\nBe kind."},
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": "Be kind."},
         {"role": "user", "content": "ab"},
         {"role": "system", "content": "And quick."},
     ]

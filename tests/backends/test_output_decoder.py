@@ -57,8 +57,10 @@ def test_stop_strings_end_the_text_wherever_it_is_cut(
         sent += matched.text
         assert text.startswith(sent)
         assert expected is None or len(sent) <= expected
-        if matched.stopped:
+        if matched.stop is not None:
             assert sent == text[:expected]
+            assert matched.stop in stops
+            assert text[len(sent) :].startswith(matched.stop)
             return
     assert expected is None
     assert sent + matcher.flush() == text

@@ -137,6 +137,14 @@ ANSWERS: list[tuple[str, str, str, list[tuple[str, dict[str, Any]]]]] = [
         "[see](https://example.org) for [now()]",
         [],
     ),
+    (
+        "lfm2",
+        "Let me.<|tool_call_start|>[weather(city='Paris, \"France\"', days=3), now()]"
+        "<|tool_call_end|>See.",
+        "Let me.See.",
+        BOTH,
+    ),
+    ("lfm2", "[now()]", "[now()]", []),
     ("llama4_pythonic", "<|python_start|>[now()]<|python_end|>", "", [NOW]),
 ]
 """Parser, answer, its text, its calls."""
@@ -206,6 +214,13 @@ def test_the_cost_is_linear_in_the_length(parser: str) -> None:
         _seconds(parser, short) for _ in range(2)
     )
     assert ratio < 20, "eight times the text; 64 would be quadratic"
+
+
+def test_another_object_is_not_held_back() -> None:
+    reader = ChatFormat.of(None, "llama3_json").parser(TOOLS, reasoning=False)
+    assert reader is not None
+    assert reader.push(Delta('{"title": "A lo', 9)).text == '{"title": "A lo'
+    assert reader.push(Delta("ng story", 9)).text == "ng story"
 
 
 @pytest.mark.parametrize("parser", ["hermes", "llama3_json", "mistral", "granite", "deepseek_v31"])

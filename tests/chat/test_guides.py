@@ -235,6 +235,22 @@ def test_a_pattern_that_a_grammar_can_be_made_of_is_enforced() -> None:
     assert not allows(guide, call % "1/a")
 
 
+def test_what_is_written_for_people_is_no_part_of_a_grammar() -> None:
+    described = {
+        "type": "object",
+        "description": "Told at length",
+        "properties": {
+            "description": {"type": "string", "description": "Told at length"},
+            "title": {"anyOf": [{"type": "integer", "title": "Told at length"}]},
+        },
+        "required": ["description", "title"],
+    }
+    guide = guided(Tools(({"name": "f", "parameters": described},), "required"))
+    assert "Told" not in guide.text
+    call = '<tool_call>\n{"name": "f", "arguments": {"description": "a", "title": 1}}\n</tool_call>'
+    assert allows(guide, call)
+
+
 def test_engines_that_know_schemas_alone() -> None:
     plain = form("mistral", grammars=False)
     required = replace(TOOLS, choice="required")

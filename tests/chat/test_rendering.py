@@ -123,6 +123,29 @@ def test_turns_that_follow_each_other_are_one_where_roles_must_alternate() -> No
     assert render(CHATML, USER, USER) == "<user>Hi\n<user>Hi\n"
 
 
+def test_a_late_developer_is_not_lost() -> None:
+    first = (
+        "{% if messages[0]['role'] in ['system', 'developer'] %}{{ messages[0]['content'] }}\n"
+        "{% endif %}{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+    )
+    assert render(first, USER, said("developer", "A")) == "A\nHi"
+
+
+def test_content_is_a_list_where_the_template_takes_nothing_else() -> None:
+    template = (
+        "{% for m in messages %}<{{ m['role'] }}>{% for part in m['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}"
+        "{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    assert render(template, said("system", "A"), USER) == "<system>A<user>Hi"
+
+
+def test_a_template_may_say_it_in_words_of_its_own() -> None:
+    loud = CHATML.replace("m['content']", "m['content'] | upper") + "{# image ['type'] #}"
+    assert render(loud, USER) == "<user>HI\n"
+    assert render(loud, said("system", "Be brief."), USER) == "<user>BE BRIEF.\n\nHI\n"
+
+
 def test_what_no_form_of_it_pleases_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="Roles must alternate") as refusal:
         render(ALTERNATING, said("assistant", "Hi"))
@@ -193,6 +216,23 @@ def test_what_was_rendered_is_read_again() -> None:
         answer = prompt.split("<assistant>")[1]
         got = parse(ChatFormat.of(template), TOOLS, answer)
         assert [(n, json.loads(a)) for n, a in got.calls] == [("now", {"zone": "é"})]
+
+
+@pytest.mark.parametrize("template", [CHATML, HERMES])
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_arguments_may_nest_as_deeply_as_they_like(template: str, depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    prompt = render(template, USER, called(("a", "now", arguments)))
+    assert prompt.count("a") >= depth
+
+
+def test_what_nests_too_deeply_to_be_rendered_is_refused() -> None:
+    def apply(messages: list[dict[str, Any]]) -> str:
+        return apply(messages)
+
+    with pytest.raises(InvalidRequest, match="nest too deeply") as refusal:
+        ChatFormat.of(CHATML).render(apply, Conversation((USER,)))
+    assert refusal.value.param == "messages"
 
 
 def test_more_variables() -> None:

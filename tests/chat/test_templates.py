@@ -19,17 +19,20 @@ CHATML = (
 QWEN3 = (
     "{%- if tools %}# Tools <tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>"
     ' <tool_call>\\n{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call>'
-    "{% endif %}" + CHATML + "{%- if enable_thinking is false %}<think>\n\n</think>{% endif %}"
+    "{% endif %}{# tool_calls #}"
+    + CHATML
+    + "{%- if enable_thinking is false %}<think>\n\n</think>{% endif %}"
 )
 LLAMA3 = (
     "{%- if not tools is defined %}{%- set tools = none %}{%- endif %}{% if tools is not none %}"
     'Respond in the format {"name": function name, "parameters": dictionary of argument name and '
     "its value}.{% for t in tools %}{{ t | tojson }}{% endfor %}<|python_tag|>{% endif %}"
+    "{% for m in messages %}{% if 'tool_calls' in m %}{% endif %}{% endfor %}"
 )
 
 
 def shows(text: str) -> str:
-    return "{% for tool in tools %}{{ tool }}{% endfor %}" + text
+    return "{% for tool in tools %}{{ tool }}{% endfor %}{{ messages[0].tool_calls }}" + text
 
 
 @pytest.mark.parametrize(
@@ -48,10 +51,16 @@ def shows(text: str) -> str:
         (shows("<｜tool▁sep｜>\n```json"), "deepseek_v3", True),
         (shows("<｜tool▁sep｜>"), "deepseek_v31", True),
         (shows("<|tool_call|>"), "granite", True),
+        (shows("<|tool_call_start|>[f()]"), "lfm2", True),
         (shows("functools[]"), "phi4_mini_json", True),
         (shows("Action: ..."), "hermes", False),
-        ("{% generation %}{{ tools }}{% endgeneration %}<tool_call>", "hermes", True),
-        ("{% for t in tools %}{% break %}{% endfor %}<tool_call>", "hermes", True),
+        (
+            "{% generation %}{{ tools }}{% endgeneration %}<tool_call>{# tool_calls #}",
+            "hermes",
+            True,
+        ),
+        ("{% for t in tools %}{% break %}{% endfor %}{# tool_calls #}<tool_call>", "hermes", True),
+        ("{% for t in tools %}{{ t }}{% endfor %}<tool_call>", "hermes", False),
         ("{% no such tag %}{{ tools }}<tool_call>", "hermes", False),
     ],
 )
@@ -72,7 +81,7 @@ def test_reasoning() -> None:
 def test_the_configuration_has_the_last_word() -> None:
     assert ChatFormat.of(LLAMA3, "pythonic").tool_parser == "pythonic"
     assert ChatFormat.of(shows("Action:"), "hermes").knows_tools
-    with pytest.raises(LoadFailed, match="hermes, jamba"):
+    with pytest.raises(LoadFailed, match="hermes, jamba, lfm2"):
         ChatFormat.of(LLAMA3, "nonsense")
     with pytest.raises(LoadFailed, match="deepseek_r1"):
         ChatFormat.of(LLAMA3, reasoning_parser="nonsense")

@@ -226,7 +226,9 @@ def test_sampling() -> None:
     schema = {"type": "object"}
     fields = {"temperature": 0, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a", "b"]}
     sampling = _parse(**fields, output_config={"format": {"type": "json_schema", "schema": schema}})
-    assert sampling.sampling.guide == Guide("json_schema", '{"type":"object"}')
+    assert sampling.sampling.guide == Guide(
+        "json_schema", '{"type":"object"}', param="output_config.format"
+    )
     assert (sampling.sampling.temperature, sampling.sampling.top_p) == (0, 0.5)
     assert (sampling.sampling.top_k, sampling.sampling.stop) == (3, ("a", "b"))
     assert sampling.sampling.max_tokens == 9000

@@ -181,6 +181,15 @@ def test_a_call_that_was_cut_short_is_read_as_far_as_it_came(
     assert _body(_request(), deltas)["content"][0]["input"] == read
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [('{"a": 1}', "tool_use"), ('{"a": ', "stop_sequence")]
+)
+def test_a_call_that_a_stop_sequence_cut_is_none_to_run(arguments: str, reason: str) -> None:
+    call = CallDelta(0, arguments, "call_0", "f")
+    deltas = [Delta("", 1, calls=(call,)), Delta("", 1, "tool_calls", stop="END")]
+    assert _body(_request(), deltas)["stop_reason"] == reason
+
+
 def test_a_failure_midway_is_an_event() -> None:
     renderer = MessagesRenderer(_request(), 7, 1)
     renderer.chunk(0, Delta("a", 1))

@@ -161,6 +161,7 @@ def test_tokens_are_counted(api: Api) -> None:
         ({"system": [{"type": "text", "text": "a", "zork": 1}]}, "system[0].zork"),
         ({"tools": [{"name": "a b", "input_schema": {}}]}, "tools[0].name"),
         ({"tools": [{"name": "a"}]}, "tools[0].input_schema"),
+        ({"tools": [{"name": "a", "input_schema": {"type": "array"}}]}, "tools[0].input_schema"),
         ({"tools": [BASH, BASH]}, "tools[1].name"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tools": [BASH], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
@@ -198,6 +199,7 @@ FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
         ({"tools": [SEARCH]}, "tools[0].type"),
         ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0]"),
         ({"top_k": 3}, "top_k"),
+        ({"tools": [BASH], "tool_choice": {"type": "any"}}, "tool_choice"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": [DOCUMENT]}]}, "messages[0].content[0]"),
         (

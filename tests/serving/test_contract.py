@@ -15,11 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
+from anthropic import Anthropic
 from openai import AsyncOpenAI
 
 from llm_serve.config import default_config
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from tests.support import guide
+from tests.support.anthropic_sdk import exercise as exercise_messages
 from tests.support.client import CHAT, KEPT, Api, parse_frames, refused, user
 from tests.support.sdk import clients, exercise, exercise_async
 from tests.support.sdk_responses import exercise_forms, exercise_responses
@@ -143,6 +145,13 @@ def test_the_sdk_reads_responses(served: Served) -> None:
         assert exercise_responses(client, served.model, "Say hello.")
         if obeys:
             exercise_forms(client, served.model)
+
+
+def test_anthropics_sdk_reads_messages(served: Served) -> None:
+    with Anthropic(
+        base_url=served.url, api_key="x", timeout=240, _strict_response_validation=True
+    ) as client:
+        assert exercise_messages(client, served.model)
 
 
 async def test_the_asynchronous_sdk_accepts_every_answer_strictly(served: Served) -> None:

@@ -36,6 +36,7 @@ def exercise_responses(client: OpenAI, model: str, question: str) -> str:
     """Whole, streamed twice over, gone on from, looked up and deleted; returns the answer."""
     assert client._strict_response_validation
     asked: dict[str, Any] = {"model": model, "input": question, "temperature": 0}
+    asked["max_output_tokens"] = 128
     whole = client.responses.create(**asked, instructions="Be brief.")
     assert whole.status == "completed"
     events = list(client.responses.create(**asked, instructions="Be brief.", stream=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm_serve.backends import UNTRIED, check_engine
+from llm_serve.backends import UNTRIED, check_engine, tensorrt_llm
 from llm_serve.backends.tensorrt_llm import OURS, TensorrtBackend, imported
 from llm_serve.backends.tensorrt_params import parameters
 from llm_serve.config import ModelConfig
@@ -183,7 +183,7 @@ def test_errors_are_of_our_hierarchy(folder: Path, monkeypatch: pytest.MonkeyPat
         assert api.chat("Hi.", max_tokens=1).status_code == 200
         (backend,) = api.gateway.backends.values()
         asyncio.run_coroutine_threadsafe(backend.check_health(), api.loop).result(5)
-        (its, ours) = (fake(api), "generate_async"), (backend, "_params")
+        (its, ours) = (fake(api), "generate_async"), (tensorrt_llm, "parameters")
         for (owner, name), kind in ((its, InvalidRequest), (ours, InternalError)):
             with monkeypatch.context() as patched:
                 patched.setattr(owner, name, refuses)

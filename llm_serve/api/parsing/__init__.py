@@ -5,5 +5,6 @@
 - `parse`: the JSON, the schema of the model that is asked, and what its replica is to do.
 - `embeddings`: the same for `/v1/embeddings`.
 - `allowlist`: which model is asked; `by_engine`: what the engine's own server is to answer.
+- `messages`: Anthropic's routes; `tokens`: those that show tokens.
 - `explain`: what is wrong with a body, in one sentence about one field.
 """

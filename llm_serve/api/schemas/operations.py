@@ -128,7 +128,7 @@ def operations(extended: bool) -> tuple[Operation, ...]:
             (Answer(202, "It is leaving", ModelObject),),
             _OPERATE,
         ),
-        _read("get_model", "/v1/models/{model_id}", "One model", ModelObject, (400, 404, *_READ)),
+        _read("get_model", "/v1/models/{model_id}", "One model", ModelObject, (404, *_READ)),
         Operation(
             "events",
             "GET",

@@ -7,7 +7,7 @@ from llm_serve.chat.formats.base import CallFormat, Functions
 from llm_serve.chat.formats.listed_objects import ListedObjects, ListOr
 from llm_serve.chat.formats.mistral import Mistral
 from llm_serve.chat.formats.named_arguments import DEEPSEEK_V3, DEEPSEEK_V31
-from llm_serve.chat.formats.pythonic import Pythonic
+from llm_serve.chat.formats.pythonic import Pythonic, TaggedPythonic
 from llm_serve.chat.formats.tagged_objects import TaggedObjects
 from llm_serve.chat.formats.tagged_parameters import GLM45, QWEN3_CODER, SEED_OSS
 
@@ -21,6 +21,7 @@ TOOL_PARSERS: dict[str, CallFormat] = {
     "granite": ListedObjects(("<|tool_call|>", "<tool_call>")),
     "hermes": TaggedObjects(),
     "jamba": ListedObjects(("<tool_calls>",), "</tool_calls>"),
+    "lfm2": TaggedPythonic("<|tool_call_start|>", "<|tool_call_end|>"),
     "llama3_json": BareObjects(),
     "llama4_json": BareObjects(),
     "llama4_pythonic": Pythonic(),

@@ -9,6 +9,8 @@ from llm_serve.chat.answer import Answer
 from llm_serve.chat.source import Give, Reading, Source
 
 _ARGUMENTS = ("arguments", "parameters")
+_USUAL = ("name", "type", "id", *_ARGUMENTS)
+"""Keys of a call. An object with others is one only between marks."""
 
 
 def call_or_text(
@@ -71,7 +73,7 @@ def call_object(
     """`{"name": ..., "arguments": {...}}`, its keys in any order; `parameters` is `arguments`.
 
     The arguments are passed on as they are read once the name is known. False where it is no such
-    object, or names none of `names`; without them, any name will do.
+    object, or names none of `names`; without them, any name and more keys will do.
     """
     name: str | None = None
     early: list[str] = []  # arguments that came before the name
@@ -83,6 +85,8 @@ def call_object(
         key = yield from _text(source)
         yield from source.space()
         if key is None or not (yield from source.skip(":")):
+            return False
+        if names is not None and key not in _USUAL:
             return False
         yield from source.space()
         if key == "name" and name is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_serve.chat.grammar.arguments import arguments_schema
-from llm_serve.chat.grammar.loosened import loosened
+from llm_serve.chat.grammar.schemas import bare, loosened
 
 _SPACES = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 """JSON on one line, as templates show it to models: free white space is where small models stay."""
@@ -68,6 +68,7 @@ class Lark:
     def json(self, schema: Any, *, lenient: bool = False) -> str:
         """JSON that the schema allows; `lenient` leaves out of it what cannot be enforced."""
         options: dict[str, Any] = dict(_SPACES)
+        schema = bare(schema)
         if lenient:
             schema = loosened(schema)
             options["lenient"] = True

@@ -37,6 +37,8 @@ class MessagesRenderer:
         self._open = False
         self._call: int | None = None
         """The index of the call that is open."""
+        self._called = False
+        """Whether the last call is whole."""
         self._last: Delta | None = None
 
     def begin(self) -> bytes:
@@ -117,7 +119,7 @@ class MessagesRenderer:
             return
         block, said = self._blocks[-1], "".join(self._pieces)
         if block["type"] == "tool_use":
-            block["input"] = _arguments(said)
+            block["input"], self._called = _arguments(said)
         elif block["type"] == "text":
             block["text"] = said
         else:
@@ -132,13 +134,14 @@ class MessagesRenderer:
     def _stopped(self) -> tuple[str, str | None]:
         """Why the answer ended, and the stop sequence that ended it."""
         assert self._last is not None
-        if self._last.stop is not None:
+        calls = self._last.finish_reason == "tool_calls"
+        if self._last.stop is not None and not (calls and self._called):
             return "stop_sequence", self._last.stop
         if self._last.finish_reason == "length":
             wanted = self.request.sampling.max_tokens
             whole = wanted is None or self.completion_tokens >= wanted
             return "max_tokens" if whole else "model_context_window_exceeded", None
-        return "tool_use" if self._last.finish_reason == "tool_calls" else "end_turn", None
+        return "tool_use" if calls else "end_turn", None
 
     def _message(self) -> _Json:
         return {
@@ -161,10 +164,14 @@ class MessagesRenderer:
         }
 
 
-def _arguments(text: str) -> _Json:
-    """The arguments of a call, as far as they came: the answer may have ended within them."""
-    try:
-        parsed = from_json(text or "{}", allow_partial="trailing-strings")
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
+def _arguments(text: str) -> tuple[_Json, bool]:
+    """The arguments of a call, as far as they came, and whether they are whole: the answer may have
+    ended within them."""
+    for partial in (False, True):
+        try:
+            parsed = from_json(text or "{}", allow_partial="trailing-strings" if partial else False)
+        except ValueError:
+            continue
+        if isinstance(parsed, dict):
+            return parsed, not partial
+    return {}, False

@@ -33,27 +33,32 @@ _Message = dict[str, Any]
 def conversation_of(body: CountTokensRequest, template: dict[str, Any]) -> Conversation:
     """The conversation of an edited request; `template` has variables for the template."""
     messages: list[_Message] = []
+    """Texts and reasoning are lists of pieces yet, since a turn may have very many."""
     if body.system:
-        _add_text(messages, "system", _text(body.system))
+        _last(messages, "system")["content"].append(_text(body.system))
     for turn in body.messages:
         match turn:
             case SystemTurn():
-                _add_text(messages, "system", _text(turn.content))
+                _last(messages, "system")["content"].append(_text(turn.content))
             case UserTurn():
                 _add_user(messages, turn)
             case AssistantTurn():
                 _add_assistant(messages, turn)
+    for message in messages:
+        for member in ("content", "reasoning_content"):
+            if isinstance(message.get(member), list):
+                message[member] = "\n".join(piece for piece in message[member] if piece)
     return Conversation(tuple(messages), tools_of(body.tools, body.tool_choice), template)
 
 
 def _add_user(messages: list[_Message], turn: UserTurn) -> None:
     if isinstance(turn.content, str):
-        _add_text(messages, "user", turn.content)
+        _last(messages, "user")["content"].append(turn.content)
         return
     for block in turn.content:
         match block:
             case TextBlock():
-                _add_text(messages, "user", block.text)
+                _last(messages, "user")["content"].append(block.text)
             case ToolResultBlock():
                 text = "" if block.content is None else _text(block.content)
                 answer = {"role": "tool", "tool_call_id": block.tool_use_id, "content": text}
@@ -61,15 +66,17 @@ def _add_user(messages: list[_Message], turn: UserTurn) -> None:
 
 
 def _add_assistant(messages: list[_Message], turn: AssistantTurn) -> None:
-    blocks = [TextBlock(type="text", text=turn.content)] if isinstance(turn.content, str) else None
-    for block in blocks or turn.content:
+    if isinstance(turn.content, str):
+        _last(messages, "assistant")["content"].append(turn.content)
+        return
+    for block in turn.content:
         match block:
             case TextBlock():
-                _add_text(messages, "assistant", block.text)
+                _last(messages, "assistant")["content"].append(block.text)
             case ThinkingBlock():
-                said = _last(messages, "assistant")
                 reasoning = block.thinking or reasoning_of(block.signature)
-                said["reasoning_content"] = _joined(said.get("reasoning_content"), reasoning)
+                said = _last(messages, "assistant")
+                said.setdefault("reasoning_content", []).append(reasoning)
             case ToolUseBlock():
                 function = {"name": block.name, "arguments": to_json(block.input).decode()}
                 call = {"id": block.id, "type": "function", "function": function}
@@ -79,17 +86,8 @@ def _add_assistant(messages: list[_Message], turn: AssistantTurn) -> None:
 def _last(messages: list[_Message], role: str) -> _Message:
     """The last message, where it is of this role; else a new one."""
     if not messages or messages[-1]["role"] != role:
-        messages.append({"role": role, "content": ""})
+        messages.append({"role": role, "content": []})
     return messages[-1]
-
-
-def _add_text(messages: list[_Message], role: str, text: str) -> None:
-    message = _last(messages, role)
-    message["content"] = _joined(message["content"], text)
-
-
-def _joined(first: str | None, second: str) -> str:
-    return f"{first}\n{second}" if first else second
 
 
 def _text(content: str | list[Any]) -> str:
@@ -123,12 +121,11 @@ def tools_of(tools: list[MessagesTool] | None, choice: MessagesToolChoice | None
 
 def _function(tool: MessagesTool) -> dict[str, Any]:
     """The tool as OpenAI describes a function, which has no place for examples."""
-    description = tool.description or ""
-    for example in tool.input_examples or ():
-        description = _joined(description, f"Example: {to_json(example).decode()}")
+    said = [tool.description] if tool.description else []
+    said += [f"Example: {to_json(example).decode()}" for example in tool.input_examples or ()]
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
-    if description:
-        function["description"] = description
+    if said:
+        function["description"] = "\n".join(said)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return function

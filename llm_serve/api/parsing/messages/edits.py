@@ -27,6 +27,7 @@ from llm_serve.api.schemas.messages.requests import CountTokensRequest, Messages
 from llm_serve.errors import InvalidRequest
 
 _Request = TypeVar("_Request", bound=CountTokensRequest)
+_ERROR = TextBlock(type="text", text="Error:")
 _BILLING = "x-anthropic-billing-header"
 """What a block of Claude Code's system prompt begins with. It says who pays, in words that change
 with every version, and whatever stands behind it would be computed again."""
@@ -97,7 +98,7 @@ def _told(block: UserBlock) -> UserBlock:
         return block
     said: Any = "Error"
     if isinstance(block.content, list):
-        said = [TextBlock(type="text", text="Error:"), *block.content]
+        said = [_ERROR, *block.content]
     elif block.content:
         said = f"Error: {block.content}"
     return block.model_copy(update={"content": said})

@@ -121,7 +121,7 @@ def _read(schema: type[_Body], fields: Fields, model: ModelConfig, beta: bool) -
         raise InvalidRequest(
             "messages: nothing is said; send a turn of the user.", param="messages"
         )
-    _check_choice(body, shown)
+    _check_choice(body, shown, model)
     _check_last(shown, model)
     return shown
 
@@ -143,7 +143,8 @@ def _refuse_images(body: CountTokensRequest, model: ModelConfig) -> None:
                     )
 
 
-def _check_choice(body: CountTokensRequest, shown: CountTokensRequest) -> None:
+def _check_choice(body: CountTokensRequest, shown: CountTokensRequest, model: ModelConfig) -> None:
+    """Raises InvalidRequest for a choice of tools that the tools `shown` do not allow."""
     choice = body.tool_choice
     if choice is None:
         return
@@ -165,6 +166,12 @@ def _check_choice(body: CountTokensRequest, shown: CountTokensRequest) -> None:
         raise InvalidRequest(
             f"tool_choice.name: no tool on offer is named {choice.name!r}.",
             param="tool_choice.name",
+        )
+    if choice.type in ("any", "tool") and not CAPABILITIES[model.backend].response_format:
+        raise UnsupportedParameter(
+            f"tool_choice: the {model.backend} backend of {model.id} cannot enforce a call; "
+            "send 'auto' or 'none'.",
+            param="tool_choice",
         )
 
 
@@ -238,10 +245,17 @@ def _sampling(body: MessagesRequest, model: ModelConfig) -> Sampling:
         top_k=body.top_k or 0,
         max_tokens=body.max_tokens,
         stop=tuple(body.stop_sequences or ()),
-        guide=Guide("json_schema", to_json(body.wanted[1]).decode()) if body.wanted else None,
+        guide=_guide(body),
         final_only=not body.stream,
         adapter=body.model if body.model != model.id else None,
     )
+
+
+def _guide(body: MessagesRequest) -> Guide | None:
+    if body.wanted is None:
+        return None
+    field, schema = body.wanted
+    return Guide("json_schema", to_json(schema).decode(), param=field)
 
 
 def _sent(body: CountTokensRequest, sampling: Sampling) -> Fields:

@@ -24,8 +24,6 @@ from llm_serve.api.schemas.responses.items import (
 from llm_serve.errors import InvalidRequest, UnsupportedParameter
 from llm_serve.generation.tool_names import custom_arguments, flat_name
 
-_SYSTEM = ("system", "developer")
-
 
 def messages(
     instructions: str | None, items: Iterable[Item], earlier: int = 0, images: bool = False
@@ -61,12 +59,6 @@ class _Turns:
     def say(self, turn: dict[str, Any]) -> None:
         """A turn of somebody else ends that of the assistant."""
         self._turn = None
-        begins = all(said["role"] in _SYSTEM for said in self._turns)
-        if self._turns and begins and turn["role"] in _SYSTEM:
-            role = "system" if self._turns[0]["role"] == "system" else turn["role"]
-            content = f"{self._turns[0]['content']}\n\n{turn['content']}"
-            self._turns = [{"role": role, "content": content}]
-            return
         self._turns.append(turn)
 
     def add(self, item: Item, where: str) -> None:

@@ -78,8 +78,10 @@ Format: TypeAlias = Annotated[
         custom_error_message="type should be 'text', 'json_object' or 'json_schema'",
     ),
 ]
+SchemaText = Annotated[str, Field(max_length=262_144)]
+"""It is parsed in one go, as text of which nothing is known."""
 Schema: TypeAlias = Annotated[
-    Annotated[str, TEXT] | Annotated[dict[str, Any], SCHEMA],
+    Annotated[SchemaText, TEXT] | Annotated[dict[str, Any], SCHEMA],
     by_member("", {}, SCHEMA, TEXT),
 ]
 """A JSON Schema, as an object or as JSON text."""

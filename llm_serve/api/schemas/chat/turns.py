@@ -62,7 +62,7 @@ class FunctionCall(Body):
     """A function that the model called, its arguments as JSON text."""
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
-    arguments: str
+    arguments: Annotated[str, Field(max_length=1_048_576)]
     parsed_arguments: Any = Field(None, description="As OpenAI's SDK parsed them; not read.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, ValidationInfo, model_validator
@@ -24,11 +25,24 @@ class Lenient(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_what_is_unknown(cls, data: Any, info: ValidationInfo) -> Any:
-        if isinstance(data, dict) and info.context and info.context.get(BETA):
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            return {key: data[key] for key in data if key in known or key in REFUSED}
+    def _null_is_absent(cls, data: Any, info: ValidationInfo) -> Any:
+        """As in `Body`, but that a beta's unknown members are all dropped."""
+        if not isinstance(data, dict):
+            return data
+        known = _known(cls)
+        if not known.issuperset(data):
+            kept = REFUSED
+            if not (info.context and info.context.get(BETA)):
+                kept = frozenset((next(key for key in data if key not in known),))
+            data = {key: data[key] for key in data if key in known or key in kept}
+        if None in data.values():
+            return {key: value for key, value in data.items() if value is not None}
         return data
+
+
+@cache
+def _known(kind: type[Lenient]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in kind.model_fields.items())
 
 
 def chosen_by(member: str, *values: str) -> Discriminator:

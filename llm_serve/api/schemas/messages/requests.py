@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from llm_serve.api.schemas.chat.tools import Parameters
 from llm_serve.api.schemas.messages.blocks import TextBlock, Turn
 from llm_serve.api.schemas.messages.lenient import NOT_READ, Ignored, Lenient, Name, chosen_by
 from llm_serve.api.schemas.values import MAX_MESSAGES, Few, StopText, TextOrList
@@ -27,7 +28,7 @@ class MessagesTool(Lenient):
 
     type: Annotated[Literal["custom"] | None, BeforeValidator(_own)] = None
     name: Name
-    input_schema: dict[str, Any]
+    input_schema: Parameters
     description: str | None = None
     strict: bool | None = None
     defer_loading: bool = Field(

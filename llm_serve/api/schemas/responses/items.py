@@ -14,6 +14,8 @@ from llm_serve.api.schemas.values import MAX_MESSAGES, Body, Few, TextOrList
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+Parsed = Annotated[str, Field(max_length=1_048_576)]
+"""Templates and engines parse it in one go."""
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -95,14 +97,14 @@ class FunctionCallItem(_Call):
     """A function that the model called; `arguments` are JSON text."""
 
     type: Literal["function_call"]
-    arguments: str
+    arguments: Parsed
 
 
 class CustomCallItem(_Call):
     """A custom tool that the model called, with any text."""
 
     type: Literal["custom_tool_call"]
-    input: str
+    input: Parsed
 
 
 _Output = TextOrList[str, Few[list[Part]]]

@@ -8,6 +8,7 @@ from time import thread_time
 import numpy as np
 import torch
 from llguidance import LLMatcher
+from torch.nn.functional import embedding
 
 from llm_serve.errors import InternalError, InvalidRequest, ServeError
 
@@ -16,7 +17,13 @@ Mask = np.ndarray[tuple[int], np.dtype[np.uint32]]
 ALLOWED_S, ALLOWED_S_PER_TOKEN = 0.1, 0.001
 """Processor time that a sequence's guide may take, of the thread that serves all sequences. What is
 usual is 10 us a token; an ambiguous grammar takes ever more, as its text gets longer."""
-_BITS = torch.arange(8, dtype=torch.uint8)
+_CEILINGS = torch.tensor(
+    [
+        [float("inf") if byte >> bit & 1 else float("-inf") for bit in range(8)]
+        for byte in range(256)
+    ]
+)
+"""Of the logits of 8 tokens, by the byte of their bits."""
 
 
 class Constraint:
@@ -107,11 +114,12 @@ def restrict(logits: torch.Tensor, rows: Sequence[int], constraints: Sequence[Co
     masks = np.zeros((len(rows), constraints[0].words), np.uint32)
     for mask, constraint in zip(masks, constraints, strict=True):
         constraint.fill(mask)
-    packed = torch.from_numpy(masks.view(np.uint8)).to(logits.device)
-    bits = packed.unsqueeze(-1).bitwise_right_shift(_BITS.to(logits.device)).bitwise_and_(1)
-    hidden = bits.flatten(1)[:, :width] == 0
+    packed = torch.from_numpy(masks.view(np.uint8)).to(logits.device).int()
+    # A ceiling, because `masked_fill_` decides token by token: 3 to 12 ms for 32 rows on a CPU,
+    # where this takes 0.3.
+    ceilings = embedding(packed, _CEILINGS.to(logits.device)).flatten(1)[:, :width]
     if len(rows) == len(logits):
-        logits.masked_fill_(hidden, float("-inf"))
+        torch.minimum(logits, ceilings, out=logits)
     else:
         index = torch.tensor(rows, device=logits.device)
-        logits[index] = logits[index].masked_fill_(hidden, float("-inf"))
+        logits[index] = torch.minimum(logits[index], ceilings)
