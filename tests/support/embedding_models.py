@@ -112,5 +112,7 @@ def save(folder: Path, source: Path, *modules: Any, **settings: Any) -> Path:
 
 def reference(folder: Path, texts: list[str], **settings: Any) -> Any:
     """What sentence-transformers makes of the texts, in float32: `[texts, size]`."""
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    model = SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": "float32"}
+    )
     return model.encode(texts, batch_size=5, show_progress_bar=False, **settings)
