@@ -6,12 +6,13 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(firstword $(foreach name,$(NAMES),$(shell $(name) -c '$(FITS)' >/dev/null 2>&1 && echo $(name))))
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .clients
 PYTEST := $(BIN)/python -m pytest --ignore tests/vllm
 
 # Where the environment forbids it, every process of a server compiles the whole project anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: serve serve-vllm test quick engines faults lint check bench install install-vllm clean
+.PHONY: serve serve-vllm test quick engines faults clients lint check bench install install-vllm clean
 
 serve: install
 	$(BIN)/llm-serve
@@ -37,6 +38,18 @@ engines: install-vllm
 # A whole server under attack, then under random kills for two minutes; some five minutes in all.
 faults: install
 	$(BIN)/python -m pytest tests/abuse tests/chaos
+
+# Real OpenAI and Anthropic clients, of PyPI and npm, against a whole server.
+clients: install-vllm $(CLIENTS)/.installed
+	CLIENTS=$(CLIENTS) $(BIN)/python -m pytest tests/clients
+
+# Those of npm only where it is installed; without it their tests are skipped.
+$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/package-lock.json
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	if command -v npm; then npm ci --no-audit --no-fund --prefix tests/clients; fi & npm=$$!; \
+	$(CLIENTS)/bin/python -m pip install --quiet --no-compile --no-deps -r tests/clients/requirements.txt && \
+	wait $$npm
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .
@@ -73,4 +86,4 @@ $(VENV)/.installed-vllm: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) tests/clients/node_modules build *.egg-info

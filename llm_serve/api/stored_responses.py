@@ -54,7 +54,7 @@ class ResponseRoutes:
         if asked.body.store and self._config.server.response_store_bytes:
             items = [_resolved(item, referred) for item in asked.raw]
             keep = self._keeper(job.id, owner, items, asked.body.previous_response_id)
-        hold = hold_for(request.headers, self._config.cold_start)
+        hold = hold_for(request.headers, self._config.cold_start, request.url.path)
         timeout_s = self._config.server.inference_timeout_s
         return GenerationResponse(self._gateway, job, hold, timeout_s, keep)
 

@@ -25,8 +25,8 @@ class ColdStart(FrozenModel):
 
     mode: Literal["auto", "accept", "wait"] = Field(
         "auto",
-        description="accept: 202 at once; wait: the request is held; auto: held for OpenAI SDKs, "
-        "which take a 202 for an empty answer, 202 for everyone else.",
+        description="accept: 202 at once; wait: the request is held; auto: held for who would take "
+        "a 202 for an empty answer (SDKs, and all routes but chats and texts), else 202.",
     )
     max_hold_s: float = Field(
         300.0, gt=0, le=3600, description="The longest that a request is held; then 503."
