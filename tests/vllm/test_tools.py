@@ -20,15 +20,15 @@ pytestmark = pytest.mark.vllm
 
 F = {"name": "f", "description": "Ä 'quote'.", "parameters": {"type": "object", "properties": {}}}
 FUNCTIONS = (F, {"name": "g"})
+_MEMBERS = ("name", "description", "parameters", "strict")
 DUMPED = [
-    {"type": "function", "function": {"description": None, "parameters": None, **f, "strict": None}}
-    for f in FUNCTIONS
+    {"type": "function", "function": {key: f.get(key) for key in _MEMBERS}} for f in FUNCTIONS
 ]
 """As vLLM's server gives them to a template."""
-KNOWS = "{% for tool in tools %}<tools>{{ tool }}</tools><tool_call>{% endfor %}"
+KNOWS = "{{ tools }}{% for call in messages[0].tool_calls %}<tool_call>{{ call }}{% endfor %}"
 LLAMA = (
     '{% if tools %}Environment: ipython {"name": function name, "parameters": dictionary}'
-    "{{ tools }}<|python_tag|>{% endif %}"
+    "{{ tools }}<|python_tag|>{{ messages[0].tool_calls }}{% endif %}"
 )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from llm_serve.backends.prompts import chat_format_of
 from llm_serve.chat import ChatFormat
-from llm_serve.chat.formats import TOOL_PARSERS
 from llm_serve.chat.plain import told_of
 
 PLAIN_TOOLS = """\
@@ -75,13 +74,13 @@ def arrange(arguments: Namespace, section: Mapping[str, Any], tokenizer: Any) ->
     template = getattr(tokenizer, "chat_template", None)
     if template is None:  # none, or a tokenizer of Mistral's own, whose parser vLLM knows
         return ChatFormat.of(None)
-    given = section.get("tool_call_parser")
-    form = chat_format_of(tokenizer, given if given in TOOL_PARSERS else None)
-    if not given and section.get("enable_auto_tool_choice") is not False:
-        if form.tool_parser not in ToolParserManager.list_registered():
-            return form
-        arguments.tool_call_parser = form.tool_parser
-        arguments.enable_auto_tool_choice = True
+    form = chat_format_of(tokenizer)
+    if section.get("tool_call_parser") or section.get("enable_auto_tool_choice") is False:
+        return form
+    if form.tool_parser not in ToolParserManager.list_registered():
+        return form
+    arguments.tool_call_parser = form.tool_parser
+    arguments.enable_auto_tool_choice = True
     if isinstance(template, str) and not form.knows_tools and not section.get("chat_template"):
         arguments.chat_template = with_plain_tools(template)
     return form

@@ -183,7 +183,7 @@ def test_openais_client_parses(sdk: OpenAI) -> None:
     ("fields", "param"),
     [
         ({"guided_regex": "("}, "guided_regex"),
-        ({"guided_grammar": "root ::="}, "guided_grammar"),
+        ({"guided_grammar": 'root ::= ("a"'}, "guided_grammar"),
         ({"structured_outputs": {"json": {"type": "nothing"}}}, "structured_outputs.json"),
         (
             {

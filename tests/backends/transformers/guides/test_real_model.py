@@ -31,7 +31,7 @@ PERSON = {
 
 async def test_each_kind_of_guide(backend: TransformersBackend, by_generate: Greedy) -> None:
     """Side by side, and beside one that has none."""
-    person = chat(backend, "Describe a person named Ada as JSON.")
+    person = chat(backend, "Describe a person as JSON with name and age.")
     question = chat(backend, "Is the sky blue? Answer yes or no.")
     guides = [
         (person, Guide()),
