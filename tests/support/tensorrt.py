@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,9 @@ REAL = find_spec("tensorrt_llm") is not None
 
 
 def environment() -> dict[str, str]:
-    """What a replica's process needs to import it."""
-    return {} if REAL else {"PYTHONPATH": str(FAKES)}
+    """What a replica's process needs to import it, and all that this one imports."""
+    paths = (str(FAKES), os.environ.get("PYTHONPATH"))
+    return {} if REAL else {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def importable() -> None:
