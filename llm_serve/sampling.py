@@ -23,6 +23,11 @@ class Tools:
     parallel: bool = True
     """Whether one answer may hold several calls."""
 
+    @property
+    def forced(self) -> bool:
+        """Whether the answer must be a call."""
+        return self.choice in ("required", "named")
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

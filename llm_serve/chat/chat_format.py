@@ -103,7 +103,7 @@ class ChatFormat:
         """What holds the answer to the calls that are demanded, and to `wanted`, the format of a
         response. None where the text is free. `reasoning`: the prompt ends within it."""
         functions = _functions(tools)
-        must_call = tools is not None and tools.choice in ("required", "named")
+        must_call = tools is not None and tools.forced
         parallel = tools is not None and tools.parallel and tools.choice != "named"
         if not self.grammars:
             guide = guide_by_schema(functions, wanted, must_call=must_call, parallel=parallel)

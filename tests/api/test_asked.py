@@ -19,6 +19,8 @@ SCHEMA = {"type": "object", "properties": {"a": {"default": None}}}
 F: dict[str, Any] = {"name": "f", "description": "F.", "parameters": SCHEMA, "strict": True}
 G: dict[str, Any] = {"name": "g"}
 TOOLS = [{"type": "function", "function": F}, {"type": "function", "function": G}]
+STRICT = [{"type": "function", "function": one | {"strict": True}} for one in (F, G)]
+"""A call that is demanded is held to the parameters of all of them."""
 NAMED = {"type": "function", "function": {"name": "g"}}
 ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [NAMED]}}
 
@@ -123,9 +125,11 @@ def test_variables_of_the_template(fields: dict[str, Any], variables: dict[str, 
         ({"response_format": {"type": "json_object"}}, {"structured_outputs": None}),
         (
             {"tools": TOOLS, "tool_choice": ALLOWED},
-            {"tools": [{"type": "function", "function": G}], "tool_choice": "required"},
+            {"tools": [STRICT[1]], "tool_choice": "required"},
         ),
-        ({"tools": TOOLS, "tool_choice": NAMED}, {"tools": TOOLS, "tool_choice": NAMED}),
+        ({"tools": TOOLS, "tool_choice": NAMED}, {"tools": STRICT, "tool_choice": NAMED}),
+        ({"tools": TOOLS, "tool_choice": "required"}, {"tools": STRICT}),
+        ({"tools": TOOLS, "tool_choice": "auto"}, {"tools": TOOLS, "tool_choice": "auto"}),
         ({"response_format": {"type": "structural_tag", "format": {}}}, {}),
         ({"structured_outputs": {"structural_tag": "{}"}}, {}),
     ],

@@ -24,7 +24,7 @@ AGENTS = {"Codex CLI": "for-codex", "Claude Code": "for-claude"}
 """The models whose first answer is a call of the agent's tool."""
 OTHER = "-again"
 """After the name of such a model: the one that goes on with its conversation."""
-GREEDY = {"temperature": 0, "max_tokens": 48}
+GREEDY = {"temperature": 0, "max_tokens": 256}
 WEATHER = {"name": "weather", "arguments": {"city": "Paris"}}
 VLLM_ENGINE = {
     "max_model_len": 2048,

@@ -79,6 +79,24 @@ def test_a_tool_call_is_forced(api: Api, choice: Any) -> None:
     assert streamed["city"] in ("Paris", "Oslo")  # vLLM lays the JSON out anew only when whole
 
 
+def test_a_forced_call_is_held_to_parameters_that_are_not_strict(api: Api) -> None:
+    """vLLM by itself would let the model write any JSON."""
+    parameters = {
+        "type": "object",
+        "properties": {"zeal": {"enum": [3, 5]}, "omen": {"const": "quartz"}},
+        "required": ["zeal", "omen"],
+    }
+    function = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    named = {"type": "function", "function": {"name": "f"}}
+    for choice in (named, "required"):
+        asked = {"tools": [function], "tool_choice": choice, "parallel_tool_calls": False}
+        body = api.chat("What is the weather in Oslo?", temperature=0, max_tokens=128, **asked)
+        (call,) = body.json()["choices"][0]["message"]["tool_calls"]
+        arguments = json.loads(call["function"]["arguments"])
+        assert arguments["zeal"] in (3, 5)
+        assert arguments == {"zeal": arguments["zeal"], "omen": "quartz"}
+
+
 def test_the_answer_of_a_tool_is_read(api: Api) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [

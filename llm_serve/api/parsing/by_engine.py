@@ -82,11 +82,21 @@ def engines_words(fields: Fields, tools: Tools | None = None) -> Fields:
         value = sent.pop(f"guided_{name}", None)
         if value is not None:
             sent["structured_outputs"] = {name: value}
+    if tools is None:
+        return sent
     choice = sent.get("tool_choice")
-    if tools is not None and isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        sent["tools"] = [{"type": "function", "function": one} for one in tools.functions]
+    allowed = isinstance(choice, dict) and choice.get("type") == "allowed_tools"
+    if allowed:
         sent["tool_choice"] = tools.choice
+    if allowed or tools.forced:
+        sent["tools"] = [{"type": "function", "function": one} for one in functions_of(tools)]
     return sent
+
+
+def functions_of(tools: Tools) -> list[Fields]:
+    """The functions as vLLM's server takes them: it holds a call that is demanded to the parameters
+    of those alone that say `strict`."""
+    return [one | {"strict": True} if tools.forced else one for one in tools.functions]
 
 
 def for_engine(

@@ -33,8 +33,7 @@ def conversation_of(body: ChatRequest, model: ModelConfig) -> Conversation:
     tools = tools_of(body.tools, body.tool_choice, body.parallel_tool_calls)
     if tools is not None:
         need(model, "tools")
-        enforced = tools.choice in ("required", "named")
-        if enforced and not CAPABILITIES[model.backend].response_format:
+        if tools.forced and not CAPABILITIES[model.backend].response_format:
             raise UnsupportedParameter(
                 f"tool_choice: the {model.backend} backend of {model.id} cannot enforce a call; "
                 "send 'auto' or 'none'.",

@@ -3,7 +3,7 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { Output, embedMany, generateObject, generateText, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 import {
-  CAPITAL, ITALY, KEY, PERSON, SYSTEM, TEXTS, URL, WEATHER, collect, serve,
+  CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, TEXTS, URL, WEATHER, collect, serve,
   weather as weatherIn,
 } from './driven.mjs';
 
@@ -12,7 +12,7 @@ const options = { name: 'llm-serve', baseURL: URL, apiKey: KEY, includeUsage: tr
 const provider = createOpenAICompatible(options);
 const structured = createOpenAICompatible({ ...options, supportsStructuredOutputs: true });
 const Person = z.object({ name: z.string(), age: z.number().int() });
-const settings = { temperature: 0, maxOutputTokens: 48 };
+const settings = { temperature: 0, maxOutputTokens: LIMIT };
 
 async function chat(model) {
   const asked = { model: provider(model), system: SYSTEM, prompt: CAPITAL, ...settings };

@@ -3,7 +3,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
 import { z } from 'zod';
 import {
-  BASE, CAPITAL, ITALY, KEY, PERSON, SYSTEM, WEATHER, serve, weather,
+  BASE, CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, WEATHER, serve, weather,
 } from './driven.mjs';
 
 const client = new Anthropic({ baseURL: BASE, apiKey: KEY });
@@ -19,7 +19,7 @@ const tool = {
 const Person = z.object({ name: z.string(), age: z.number().int() });
 const user = (content) => ({ role: 'user', content });
 const create = (model, messages, fields) =>
-  client.messages.create({ model, messages, max_tokens: 48, ...fields });
+  client.messages.create({ model, messages, max_tokens: LIMIT, ...fields });
 const textOf = ({ content }) => content.map((block) => block.text ?? '').join('');
 
 async function messages(model) {
@@ -27,7 +27,7 @@ async function messages(model) {
 }
 
 async function messages_stream(model) {
-  const stream = client.messages.stream({ model, messages: [user(CAPITAL)], max_tokens: 48 });
+  const stream = client.messages.stream({ model, messages: [user(CAPITAL)], max_tokens: LIMIT });
   const pieces = [];
   stream.on('text', (piece) => pieces.push(piece));
   const { usage } = await stream.finalMessage();
@@ -51,7 +51,7 @@ async function messages_schema(model) {
   const message = await client.messages.parse({
     model,
     messages: [user(PERSON)],
-    max_tokens: 64,
+    max_tokens: LIMIT,
     output_config: { format: zodOutputFormat(Person) },
   });
   return { object: message.parsed_output };

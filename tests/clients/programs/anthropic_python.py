@@ -1,7 +1,7 @@
 """The `anthropic` package."""
 
 from anthropic import Anthropic
-from driven import BASE, CAPITAL, ITALY, KEY, PERSON, SYSTEM, WEATHER, serve, weather
+from driven import BASE, CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, WEATHER, serve, weather
 from pydantic import BaseModel
 
 client = Anthropic(base_url=BASE, api_key=KEY)
@@ -26,7 +26,7 @@ def user(content):
 
 
 def create(model, messages, **fields):
-    return client.messages.create(model=model, messages=messages, max_tokens=48, **fields)
+    return client.messages.create(model=model, messages=messages, max_tokens=LIMIT, **fields)
 
 
 def text_of(message):
@@ -38,7 +38,7 @@ def messages(model):
 
 
 def messages_stream(model):
-    with client.messages.stream(model=model, messages=[user(CAPITAL)], max_tokens=48) as stream:
+    with client.messages.stream(model=model, messages=[user(CAPITAL)], max_tokens=LIMIT) as stream:
         pieces = list(stream.text_stream)
         return {"pieces": pieces, "tokens": stream.get_final_message().usage.output_tokens}
 
@@ -63,7 +63,7 @@ def messages_tools(model):
 
 def messages_schema(model):
     message = client.messages.parse(
-        model=model, messages=[user(PERSON)], max_tokens=64, output_format=Person
+        model=model, messages=[user(PERSON)], max_tokens=LIMIT, output_format=Person
     )
     return {"object": message.parsed_output.model_dump()}
 

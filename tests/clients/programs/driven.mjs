@@ -10,6 +10,8 @@ export const ITALY = 'And the capital of Italy?';
 export const PERSON = 'Ada is 36 years old. Who is it, and how old?';
 export const WEATHER = 'What is the weather in Paris?';
 export const SYSTEM = 'You are a helpful assistant.';
+// Tokens; driven.py says why so many.
+export const LIMIT = 256;
 export const TEXTS = ['The cat sat on the mat.', 'A dog sleeps in the sun.'];
 
 // What the tool answers.

@@ -20,6 +20,8 @@ ITALY = "And the capital of Italy?"
 PERSON = "Ada is 36 years old. Who is it, and how old?"
 WEATHER = "What is the weather in Paris?"
 SYSTEM = "You are a helpful assistant."
+LIMIT = 256
+"""Tokens. vLLM's grammars allow any white space, of which a small model may write much."""
 TEXTS = ["The cat sat on the mat.", "A dog sleeps in the sun."]
 
 

@@ -1,7 +1,7 @@
 """`instructor` over the `openai` package."""
 
 import instructor
-from driven import CAPITAL, KEY, PERSON, URL, serve
+from driven import CAPITAL, KEY, LIMIT, PERSON, URL, serve
 from openai import OpenAI
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ def create(model, messages, response_model, mode=instructor.Mode.TOOLS, **fields
         messages=messages,
         response_model=response_model,
         temperature=0,
-        max_tokens=64,
+        max_tokens=LIMIT,
         max_retries=0,
         **fields,
     )
@@ -45,7 +45,7 @@ def schema_json(model):
 def schema_stream(model):
     client = instructor.from_openai(OpenAI(base_url=URL, api_key=KEY))
     parts = client.create_partial(
-        model=model, messages=ask(PERSON), response_model=Person, temperature=0, max_tokens=64
+        model=model, messages=ask(PERSON), response_model=Person, temperature=0, max_tokens=LIMIT
     )
     return {"object": list(parts)[-1].model_dump()}
 
@@ -59,7 +59,7 @@ def responses_schema(model):
         messages=ask(PERSON),
         response_model=Person,
         temperature=0,
-        max_output_tokens=64,
+        max_output_tokens=LIMIT,
     )
     return {"object": person.model_dump()}
 
@@ -67,7 +67,7 @@ def responses_schema(model):
 def switch(model, other):
     client = instructor.from_openai(OpenAI(base_url=URL, api_key=KEY))
     messages = ask(PERSON)
-    fields = {"response_model": Person, "temperature": 0, "max_tokens": 64}
+    fields = {"response_model": Person, "temperature": 0, "max_tokens": LIMIT}
     first, whole = client.create_with_completion(model=model, messages=messages, **fields)
     messages += [{"role": "assistant", "content": first.model_dump_json()}, *ask(PERSON)]
     second, last = client.create_with_completion(model=other, messages=messages, **fields)

@@ -1,6 +1,6 @@
 """`langchain-openai`."""
 
-from driven import CAPITAL, ITALY, KEY, PERSON, TEXTS, URL, WEATHER, serve
+from driven import CAPITAL, ITALY, KEY, LIMIT, PERSON, TEXTS, URL, WEATHER, serve
 from driven import weather as weather_in
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -23,7 +23,7 @@ def weather(city: str) -> str:
 
 def connect(model, **fields):
     return ChatOpenAI(
-        model=model, base_url=URL, api_key=KEY, temperature=0, max_tokens=48, **fields
+        model=model, base_url=URL, api_key=KEY, temperature=0, max_tokens=LIMIT, **fields
     )
 
 

@@ -3,7 +3,20 @@
 import json
 
 import litellm
-from driven import BASE, CAPITAL, ITALY, KEY, PERSON, SYSTEM, TEXTS, URL, WEATHER, serve, weather
+from driven import (
+    BASE,
+    CAPITAL,
+    ITALY,
+    KEY,
+    LIMIT,
+    PERSON,
+    SYSTEM,
+    TEXTS,
+    URL,
+    WEATHER,
+    serve,
+    weather,
+)
 from pydantic import BaseModel
 
 FUNCTION = {
@@ -33,7 +46,7 @@ def complete(model, messages, **fields):
         api_key=KEY,
         messages=messages,
         temperature=0,
-        max_tokens=48,
+        max_tokens=LIMIT,
         **fields,
     )
 
@@ -79,7 +92,7 @@ def responses(model):
         api_key=KEY,
         input=CAPITAL,
         temperature=0,
-        max_output_tokens=48,
+        max_output_tokens=LIMIT,
     )
     return {"text": answer.output_text}
 
@@ -91,7 +104,7 @@ def messages(model):
         api_key=KEY,
         messages=ask(CAPITAL),
         temperature=0,
-        max_tokens=48,
+        max_tokens=LIMIT,
     )
     return {"text": answer.choices[0].message.content}
 

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import llm
-from driven import CAPITAL, ITALY, KEY, PERSON, SYSTEM, URL, WEATHER, serve, weather
+from driven import CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, URL, WEATHER, serve, weather
 from pydantic import BaseModel
 
-OPTIONS = {"temperature": 0, "max_tokens": 48}
+OPTIONS = {"temperature": 0, "max_tokens": LIMIT}
 
 
 class Person(BaseModel):

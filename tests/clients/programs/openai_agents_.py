@@ -9,7 +9,7 @@ from agents import (
     function_tool,
     set_tracing_disabled,
 )
-from driven import CAPITAL, ITALY, KEY, PERSON, SYSTEM, URL, WEATHER, serve
+from driven import CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, URL, WEATHER, serve
 from driven import weather as weather_in
 from openai import AsyncOpenAI
 from pydantic import BaseModel
@@ -30,7 +30,7 @@ def agent(model, kind, tool_choice=None, **fields):
         model=kind(model=model, openai_client=client),
         model_settings=ModelSettings(
             temperature=0,
-            max_tokens=48,
+            max_tokens=LIMIT,
             tool_choice=tool_choice,
             parallel_tool_calls=None if tool_choice is None else False,
             include_usage=True,

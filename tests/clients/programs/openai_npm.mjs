@@ -3,7 +3,7 @@ import OpenAI from 'openai';
 import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
 import {
-  CAPITAL, ITALY, KEY, PERSON, SYSTEM, TEXTS, URL, WEATHER, collect, serve, weather,
+  CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, TEXTS, URL, WEATHER, collect, serve, weather,
 } from './driven.mjs';
 
 const client = new OpenAI({ baseURL: URL, apiKey: KEY });
@@ -17,7 +17,7 @@ const parameters = {
 const described = { name: 'weather', description: 'The weather in a city.', parameters };
 const user = (content) => ({ role: 'user', content });
 const complete = (model, messages, fields) =>
-  client.chat.completions.create({ model, messages, temperature: 0, max_tokens: 48, ...fields });
+  client.chat.completions.create({ model, messages, temperature: 0, max_tokens: LIMIT, ...fields });
 
 async function chat(model) {
   return { text: (await complete(model, [user(CAPITAL)])).choices[0].message.content };
@@ -78,7 +78,7 @@ async function schema(model) {
   return { object: completion.choices[0].message.parsed };
 }
 
-const respond = { temperature: 0, max_output_tokens: 48 };
+const respond = { temperature: 0, max_output_tokens: LIMIT };
 
 async function responses(model) {
   const response = await client.responses.create({

@@ -2,7 +2,7 @@
 
 import json
 
-from driven import CAPITAL, ITALY, KEY, PERSON, SYSTEM, TEXTS, URL, WEATHER, serve, weather
+from driven import CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, TEXTS, URL, WEATHER, serve, weather
 from openai import OpenAI
 from pydantic import BaseModel
 
@@ -31,7 +31,7 @@ def user(text):
 
 def complete(model, messages, **fields):
     return client.chat.completions.create(
-        model=model, messages=messages, temperature=0, max_tokens=48, **fields
+        model=model, messages=messages, temperature=0, max_tokens=LIMIT, **fields
     )
 
 
@@ -76,7 +76,7 @@ def tools_stream(model):
         model=model,
         messages=user(WEATHER),
         temperature=0,
-        max_tokens=48,
+        max_tokens=LIMIT,
         tools=[TOOL],
         tool_choice=choice,
     ) as events:
@@ -100,14 +100,14 @@ def schema_json(model):
 
 def responses(model):
     response = client.responses.create(
-        model=model, instructions=SYSTEM, input=CAPITAL, temperature=0, max_output_tokens=48
+        model=model, instructions=SYSTEM, input=CAPITAL, temperature=0, max_output_tokens=LIMIT
     )
     return {"text": response.output_text}
 
 
 def responses_stream(model):
     with client.responses.stream(
-        model=model, input=CAPITAL, temperature=0, max_output_tokens=48
+        model=model, input=CAPITAL, temperature=0, max_output_tokens=LIMIT
     ) as events:
         pieces = [e.delta for e in events if e.type == "response.output_text.delta"]
         usage = events.get_final_response().usage
@@ -117,7 +117,7 @@ def responses_stream(model):
 def responses_tools(model):
     tool = {"type": "function", "strict": True, **FUNCTION}
     turn = user(WEATHER)
-    fields = {"model": model, "temperature": 0, "max_output_tokens": 48, "tools": [tool]}
+    fields = {"model": model, "temperature": 0, "max_output_tokens": LIMIT, "tools": [tool]}
     first = client.responses.create(
         input=turn, tool_choice="required", parallel_tool_calls=False, **fields
     )

@@ -1,6 +1,6 @@
 """`pydantic-ai`."""
 
-from driven import CAPITAL, ITALY, KEY, PERSON, SYSTEM, TEXTS, URL, WEATHER, serve
+from driven import CAPITAL, ITALY, KEY, LIMIT, PERSON, SYSTEM, TEXTS, URL, WEATHER, serve
 from driven import weather as weather_in
 from pydantic import BaseModel
 from pydantic_ai import Agent, Embedder, NativeOutput
@@ -8,7 +8,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 provider = OpenAIProvider(base_url=URL, api_key=KEY)
-SETTINGS = {"temperature": 0, "max_tokens": 48}
+SETTINGS = {"temperature": 0, "max_tokens": LIMIT}
 
 
 class Person(BaseModel):

@@ -1,13 +1,13 @@
 """`smolagents`: its model, and an agent that calls tools."""
 
-from driven import CAPITAL, ITALY, KEY, SYSTEM, URL, WEATHER, serve
+from driven import CAPITAL, ITALY, KEY, LIMIT, SYSTEM, URL, WEATHER, serve
 from driven import weather as weather_in
 from smolagents import OpenAIModel, ToolCallingAgent, tool
 from smolagents.models import ChatMessage, MessageRole
 
 
 def connect(model):
-    return OpenAIModel(model_id=model, api_base=URL, api_key=KEY, temperature=0, max_tokens=48)
+    return OpenAIModel(model_id=model, api_base=URL, api_key=KEY, temperature=0, max_tokens=LIMIT)
 
 
 def said(text, role=MessageRole.USER):

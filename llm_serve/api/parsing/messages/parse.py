@@ -266,6 +266,9 @@ def _sent(body: CountTokensRequest, sampling: Sampling) -> Fields:
     if not body.tools:
         sent.pop("tools", None)
         sent.pop("tool_choice", None)
+    elif sent.get("tool_choice", {}).get("type") in ("any", "tool"):
+        # vLLM's server holds a call to the parameters of strict tools alone.
+        sent["tools"] = [tool | {"strict": True} for tool in sent["tools"]]
     kind = _thinking(body)
     if kind == "disabled" or body.thinking is None or body.thinking.type == "between_tools":
         sent["thinking"] = {"type": "disabled" if kind == "disabled" else "adaptive"}

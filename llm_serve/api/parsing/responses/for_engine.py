@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from llm_serve.api.parsing.by_engine import functions_of
 from llm_serve.api.parsing.responses.conversation import text_of
 from llm_serve.api.schemas.responses.items import (
     CustomCallItem,
@@ -51,7 +52,7 @@ def engine_body(
         sent["top_logprobs"] = sampling.logprobs
     if tools is not None:
         named = {"type": "function", "name": tools.name}
-        sent["tools"] = [{"type": "function", **function} for function in tools.functions]
+        sent["tools"] = [{"type": "function", **function} for function in functions_of(tools)]
         sent["tool_choice"] = named if tools.choice == "named" else tools.choice
         sent["parallel_tool_calls"] = tools.parallel
     sent |= {name: getattr(body, name) for name in ENGINE_FIELDS & body.model_fields_set}
