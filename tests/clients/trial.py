@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,19 +59,20 @@ def configuration() -> dict[str, Any]:
 class Trial:
     """The outcome of each cell. A client does one thing at a time, and all work side by side."""
 
-    def __init__(self, server: Whole, home: Path, wanted: Collection[Cell]) -> None:
+    def __init__(
+        self, server: Whole, home: Path, wanted: Collection[Cell], skipped: Mapping[str, str]
+    ) -> None:
         self.outcomes: dict[Cell, Outcome] = {}
-        self.skipped: dict[str, str] = {}
+        self.skipped = skipped
         self._wanted = set(wanted)
         self._clients: list[Driven] = []
         self._agents: list[Agent] = []
         self._api = Api(httpx.Client(base_url=server.url, timeout=120, trust_env=False))
+        names = {cell.client for cell in wanted} - set(skipped)
         for number, client in enumerate(CLIENTS):
-            if not any(cell.client == client.name for cell in wanted):
+            if client.name not in names:
                 continue
-            if why := missing(client):
-                self.skipped[client.name] = why
-            elif client.program is None:
+            if client.program is None:
                 self._agents.append(Agent(client, home / str(number), server.url))
             else:
                 self._clients.append(Driven(client, home / str(number), server.url))
@@ -130,8 +131,9 @@ class Trial:
 @contextmanager
 def trial(home: Path, wanted: Collection[Cell]) -> Iterator[Trial]:
     """Once it has run."""
+    skipped = {client.name: why for client in CLIENTS if (why := missing(client))}
     with whole(configuration()) as server:
-        trial = Trial(server, home, wanted)
+        trial = Trial(server, home, wanted, skipped)
         try:
             trial.run()
             yield trial
