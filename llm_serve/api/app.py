@@ -125,7 +125,7 @@ def create_app(
             await asyncio.sleep(0)  # others' turn
             parser = _OF_BETAS.get(parse, parse) if "anthropic-beta" in request.headers else parse
             generation = parser(fields, config)
-            hold = hold_for(request.headers, config.cold_start, request.url.path)
+            hold = hold_for(request.headers, config.cold_start, path_of(request.scope))
             return GenerationResponse(gateway, generation, hold, config.server.inference_timeout_s)
 
         return endpoint

@@ -21,7 +21,7 @@ from llm_serve.api.parsing.body import read_body
 from llm_serve.api.parsing.parse import read_object
 from llm_serve.api.parsing.responses import Asked, check_response, response_job
 from llm_serve.api.response_store import StoredResponse
-from llm_serve.api.responses import GenerationResponse, Keep, json_response
+from llm_serve.api.responses import GenerationResponse, Keep, json_response, path_of
 from llm_serve.config import Config
 from llm_serve.errors import (
     InvalidRequest,
@@ -54,7 +54,7 @@ class ResponseRoutes:
         if asked.body.store and self._config.server.response_store_bytes:
             items = [_resolved(item, referred) for item in asked.raw]
             keep = self._keeper(job.id, owner, items, asked.body.previous_response_id)
-        hold = hold_for(request.headers, self._config.cold_start, request.url.path)
+        hold = hold_for(request.headers, self._config.cold_start, path_of(request.scope))
         timeout_s = self._config.server.inference_timeout_s
         return GenerationResponse(self._gateway, job, hold, timeout_s, keep)
 
