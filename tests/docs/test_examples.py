@@ -95,8 +95,12 @@ def test_commands_are_ones_that_there_are(block: Block) -> None:
                 assert given.keys() == names
             case ["python", "-m", "pytest", "-m", mark]:
                 assert f'"{mark}: ' in (ROOT / "pyproject.toml").read_text()
-            case ["python", "-m", module]:
-                assert find_spec(module) is not None
+            case ["python", "-m", module, *options]:
+                found = find_spec(module)
+                assert found is not None
+                assert found.origin is not None
+                source = Path(found.origin).read_text()
+                assert all(f'"{option}"' in source for option in options)
             case ["python", file] | ["serve", "run", file]:
                 assert (ROOT / file).is_file()
             case ["set", "-a;", ".", "deployments/serve.env;", "set", "+a"]:
