@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +129,8 @@ class Faults:
         kill = Kill(now, who, now, frozenset(carried))
         self.kills.append(kill)
         self.log(f"kill -9 {who} {victim.pid}")
-        victim.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended by itself since it was looked for
+            victim.kill()
         return kill
 
     def _restart(self) -> None:
