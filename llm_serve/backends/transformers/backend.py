@@ -66,22 +66,16 @@ class TransformersBackend:
     def _load(self, report: OnProgress) -> int:
         """Loads weights and engine. Returns the bytes that this process held before."""
         from llm_serve.models import resolve
-        from llm_serve.models.footprint import estimate
 
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
             from llm_serve.backends.transformers import checkpoint
             from llm_serve.backends.transformers.guides.guides import Guides
-            from llm_serve.models import gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(REMEDY["transformers"]) from error
         held_before = checkpoint.held_bytes()
-        checkpoint.use_threads(self._engine_config.threads)
-        device = precision.pick_device(self._engine_config.device)
-        if device.type == "cuda":
-            needed = estimate(self._config, here=True)
-            gpu_memory.wait_until_free(device, needed, self._config.id)
+        checkpoint.take_device(self._config, self._engine_config)
         self._checkpoint = checkpoint.load(folder, self._config.id, self._engine_config)
         report(LoadProgress("weights", 1.0))
         self._engine = self._start()

@@ -23,8 +23,10 @@ from transformers.utils import logging as transformers_logging
 
 from llm_serve.backends.output_decoder import end_tokens
 from llm_serve.backends.transformers.projections import prepare
-from llm_serve.config import TransformersEngine
+from llm_serve.config import ModelConfig, TransformersEngine
 from llm_serve.errors import LoadFailed, ServeError
+from llm_serve.models import gpu_memory
+from llm_serve.models.footprint import estimate
 from llm_serve.models.precision import pick_device, pick_dtype
 
 
@@ -88,6 +90,15 @@ def use_threads(wanted: int | None) -> None:
         affinity = getattr(os, "sched_getaffinity", None)
         wanted = len(affinity(0)) if affinity else os.cpu_count()
     torch.set_num_threads(wanted or 1)
+
+
+def take_device(model: ModelConfig, engine: TransformersEngine) -> None:
+    """Makes threads and device ready for the weights of `model`, once its files are here: on a GPU,
+    that is when the memory that they need is free. Raises LoadFailed."""
+    use_threads(engine.threads)
+    device = pick_device(engine.device)
+    if device.type == "cuda":
+        gpu_memory.wait_until_free(device, estimate(model, here=True), model.id)
 
 
 @contextmanager

@@ -71,24 +71,18 @@ class TransformersEmbedder:
     def _load(self, report: OnProgress) -> int:
         """Loads weights and engine. Returns the bytes that this process held before."""
         from llm_serve.models import resolve
-        from llm_serve.models.footprint import estimate
 
         folder = resolve(self._config, report)
         report(LoadProgress("weights", 0.0))
         try:
-            from llm_serve.backends.transformers.checkpoint import held_bytes, use_threads
+            from llm_serve.backends.transformers.checkpoint import held_bytes, take_device
             from llm_serve.backends.transformers.embedding import checkpoint
             from llm_serve.backends.transformers.embedding.engine import Engine
             from llm_serve.backends.transformers.embedding.reading import Reader
-            from llm_serve.models import gpu_memory, precision
         except ImportError as error:
             raise LoadFailed(REMEDY["transformers"]) from error
         held_before = held_bytes()
-        use_threads(self._engine_config.threads)
-        device = precision.pick_device(self._engine_config.device)
-        if device.type == "cuda":
-            needed = estimate(self._config, here=True)
-            gpu_memory.wait_until_free(device, needed, self._config.id)
+        take_device(self._config, self._engine_config)
         self._checkpoint = checkpoint.load(
             folder, self._config.id, self._engine_config, ranks=self._ranks
         )
