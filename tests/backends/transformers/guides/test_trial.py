@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -129,3 +130,23 @@ def test_one_of_several_that_exclude_each_other(vocabulary: Any) -> None:
     assert accepts(vocabulary, guide, '{"kind": "a", "a": 1}')
     assert accepts(vocabulary, guide, '{"kind": "b", "b": 1}')
     assert not accepts(vocabulary, guide, '{"kind": "a", "b": 1}')
+
+
+def test_what_computes_for_too_long_is_killed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its processor time: what only waits for a busy machine is late, and is no one's fault."""
+
+    def spin(*given: object) -> dict[str, Any]:
+        while True:
+            pass
+
+    monkeypatch.setattr(trial, "_try", spin)
+    monkeypatch.setattr(trial, "CPU_S", 1)
+    monkeypatch.setattr(trial, "WALL_S", 60)
+    trial._answer(object(), b"{}")  # type: ignore[arg-type]
+    assert json.loads(capsys.readouterr().out) == {"killed": True}
+    monkeypatch.setattr(trial, "_try", lambda *given: time.sleep(60))
+    monkeypatch.setattr(trial, "WALL_S", 1)
+    trial._answer(object(), b"{}")  # type: ignore[arg-type]
+    assert json.loads(capsys.readouterr().out) == {"late": True}
