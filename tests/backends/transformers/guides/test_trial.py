@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from typing import Any
 
@@ -141,12 +142,17 @@ def test_what_computes_for_too_long_is_killed(
         while True:
             pass
 
+    def wait(*given: object) -> dict[str, Any]:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's handler came by the fork
+        time.sleep(60)
+        return {}
+
     monkeypatch.setattr(trial, "_try", spin)
     monkeypatch.setattr(trial, "CPU_S", 1)
     monkeypatch.setattr(trial, "WALL_S", 60)
     trial._answer(object(), b"{}")  # type: ignore[arg-type]
     assert json.loads(capsys.readouterr().out) == {"killed": True}
-    monkeypatch.setattr(trial, "_try", lambda *given: time.sleep(60))
+    monkeypatch.setattr(trial, "_try", wait)
     monkeypatch.setattr(trial, "WALL_S", 1)
     trial._answer(object(), b"{}")  # type: ignore[arg-type]
     assert json.loads(capsys.readouterr().out) == {"late": True}
