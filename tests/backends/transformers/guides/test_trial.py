@@ -139,11 +139,12 @@ def test_what_computes_for_too_long_is_killed(
     """By its processor time: what only waits for a busy machine is late, and is no one's fault."""
 
     def spin(*given: object) -> dict[str, Any]:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's handler came by the fork
         while True:
             pass
 
     def wait(*given: object) -> dict[str, Any]:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's handler came by the fork
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         time.sleep(60)
         return {}
 
